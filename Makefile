@@ -1,0 +1,32 @@
+# make train [ARGS="model=resnet50 sizes=mixed"], make test [ARGS="-k plan"]; both set up .venv on first use.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+READY := $(VENV)/.ready
+
+.PHONY: setup train test lint format lock data bench clean
+
+train: setup
+	$(PY) train.py $(ARGS)
+
+test: setup
+	$(PY) -m pytest $(ARGS)
+
+lint: setup
+	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+format: setup
+	$(PY) -m ruff check --fix . && $(PY) -m ruff format .
+
+setup: $(READY)
+
+# pip refuses an editable install under --require-hashes, hence two steps.
+$(READY): requirements.lock pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+	touch $@
+
+lock: requirements.in
+	uv pip compile --generate-hashes --no-emit-index-url --no-annotate --no-header --python-version 3.11 \
+		--constraint requirements.in --extra dev pyproject.toml -o requirements.lock

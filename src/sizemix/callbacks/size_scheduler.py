@@ -1,0 +1,99 @@
+"""Plans the run before it starts, and watches that every batch follows the plan."""
+
+from collections.abc import Mapping
+
+import pytorch_lightning as pl
+
+from sizemix.data.batches import Batch
+from sizemix.data.datamodule import SizedDataModule
+from sizemix.sizes.budget import step_shapes
+from sizemix.sizes.plan import SizePlan, plan_sizes
+from sizemix.sizes.schedule import SizeSchedule
+
+
+class SizeScheduler(pl.Callback):
+    """Gives the datamodule its plan; during training it logs each batch's size and changes nothing.
+
+    Args:
+        schedule: which sizes with which shares.
+        budget: what a step spends at a size: constant, B+, D+ or B+D+.
+        base_size: size in pixels that the budget scales from.
+        base_batch_size: source images of a step at the base size, over all ranks and micro-batches.
+        seed: seed of sizes, images and augmentation.
+        share_of: what the shares count: images, steps or compute.
+        cost: training cost of an image by size; None counts pixels.
+    """
+
+    def __init__(
+        self,
+        schedule: SizeSchedule,
+        *,
+        budget: str,
+        base_size: int,
+        base_batch_size: int,
+        seed: int,
+        share_of: str = "images",
+        cost: Mapping[int, float] | None = None,
+    ) -> None:
+        self._schedule = schedule
+        self._budget = budget
+        self._base_size = base_size
+        self._base_batch_size = base_batch_size
+        self._seed = seed
+        self._share_of = share_of
+        self._cost = cost
+
+    def plan(self, *, num_images: int, num_epochs: int, world_size: int = 1, micro_batches: int = 1) -> SizePlan:
+        """The run's plan; the same on every rank."""
+        num_shards = world_size * micro_batches
+        shapes = step_shapes(
+            self._schedule.image_sizes,
+            budget=self._budget,
+            base_size=self._base_size,
+            base_batch_size=self._base_batch_size,
+            num_shards=num_shards,
+        )
+        return plan_sizes(
+            self._schedule,
+            shapes=shapes,
+            num_images=num_images,
+            num_epochs=num_epochs,
+            seed=self._seed,
+            base_size=self._base_size,
+            num_shards=num_shards,
+            share_of=self._share_of,
+            cost=self._cost,
+        )
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Hands the plan over; Lightning calls this before it makes a loader or an optimizer."""
+        datamodule = trainer.datamodule  # type: ignore[attr-defined]
+        assert isinstance(datamodule, SizedDataModule), "SizeScheduler works with a SizedDataModule"
+        assert trainer.max_epochs is not None, "a plan needs trainer.max_epochs"
+        self._micro_batches = trainer.accumulate_grad_batches
+        self.planned = self.plan(
+            num_images=datamodule.num_images,
+            num_epochs=trainer.max_epochs,
+            world_size=trainer.world_size,
+            micro_batches=self._micro_batches,
+        )
+        datamodule.use_plan(self.planned)
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Batch, batch_idx: int
+    ) -> None:
+        """Checks the batch against the plan.
+
+        Raises:
+            RuntimeError: a batch that the plan has elsewhere, which would mean that images were skipped or repeated.
+        """
+        step, micro = divmod(batch.item if batch.item is not None else -1, self._micro_batches)
+        spec = self.planned.spec(trainer.global_step)
+        images = spec.global_batch_size * spec.num_repeats // (trainer.world_size * self._micro_batches)
+        expected = (trainer.global_step, batch_idx % self._micro_batches, (images, 3, spec.image_size, spec.image_size))
+        if (step, micro, tuple(batch.images.shape)) != expected:
+            raise RuntimeError(
+                f"the plan wants (step, micro-batch, shape) {expected}, the loader gave "
+                f"{(step, micro, tuple(batch.images.shape))}"
+            )
+        pl_module.log("train/image_size", float(spec.image_size), batch_size=images)

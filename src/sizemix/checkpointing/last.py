@@ -1,0 +1,79 @@
+"""When the newest checkpoint is written."""
+
+import time
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Checkpoint
+
+from sizemix.data.batches import Batch
+from sizemix.errors import UserError
+from sizemix.runs.metrics import MetricsCsv
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps one checkpoint of the newest state: at every epoch's end, and every so many steps or minutes between.
+
+    A subclass of Checkpoint, which Lightning calls after all other callbacks, so that it saves their newest state.
+
+    Args:
+        path: the file; replaced at every save.
+        metrics: rows of the run; those up to the saved step are written with the checkpoint.
+        log_every_steps: the trainer's logging interval, optimizer steps.
+        every_steps: optimizer steps between saves; None does not count steps.
+        every_minutes: minutes between saves; None does not look at the clock.
+
+    Raises:
+        UserError: an interval that is not positive.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        metrics: MetricsCsv,
+        log_every_steps: int,
+        every_steps: int | None,
+        every_minutes: float | None,
+    ) -> None:
+        for name, interval in (("every_steps", every_steps), ("every_minutes", every_minutes)):
+            if interval is not None and interval <= 0:
+                raise UserError(f"checkpoint.{name}: expected a positive number or null, got {interval}.")
+        self._path = path
+        self._metrics = metrics
+        self._log_every_steps = log_every_steps
+        self._every_steps = every_steps
+        self._every_seconds = None if every_minutes is None else 60 * every_minutes
+        self._saved_at = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Saves where an interval has passed: never between the micro-batches of a step.
+
+        Nor on an epoch's last step, as validation and the save of the epoch's end follow at once.
+        """
+        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+        if not whole_step or batch_idx + 1 == trainer.num_training_batches or not self._due(trainer):
+            return
+        if trainer.global_step % self._log_every_steps == 0:
+            # Lightning logs a step behind this hook, and a resumed run would not log it again.
+            row = {name: float(value) for name, value in trainer.logged_metrics.items()}
+            self._metrics.log_metrics({"epoch": trainer.current_epoch, **row}, step=trainer.global_step - 1)
+        self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Saves; validation is over by now."""
+        self._save(trainer)
+
+    def _due(self, trainer: pl.Trainer) -> bool:
+        by_steps = self._every_steps is not None and trainer.global_step % self._every_steps == 0
+        if self._every_seconds is None:
+            return by_steps
+        by_clock = time.monotonic() - self._saved_at >= self._every_seconds
+        return by_steps or bool(trainer.strategy.broadcast(by_clock))  # the ranks' clocks differ
+
+    def _save(self, trainer: pl.Trainer) -> None:
+        self._metrics.write()
+        trainer.save_checkpoint(self._path, weights_only=False)
+        self._saved_at = time.monotonic()

@@ -1,0 +1,121 @@
+"""Checks the kinds of a run's options before anything heavy is imported; their owners check what the values mean."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from sizemix.errors import UserError
+
+
+@dataclass(frozen=True)
+class _Number:
+    """A number of at least some size; None where the option may be left open."""
+
+    kind: type[int] | type[float]
+    minimum: float = 0
+    optional: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return self.optional
+        whole_enough = isinstance(value, int) or (self.kind is float and isinstance(value, float))
+        return whole_enough and not isinstance(value, bool) and value >= self.minimum
+
+    def __str__(self) -> str:
+        noun = "a whole number" if self.kind is int else "a number"
+        return f"{noun} of at least {self.minimum:g}{' or null' if self.optional else ''}"
+
+
+@dataclass(frozen=True)
+class _Numbers:
+    """A list of numbers."""
+
+    of: _Number
+    optional: bool = False
+
+    def accepts(self, value: Any) -> bool:
+        if value is None:
+            return self.optional
+        return isinstance(value, ListConfig) and len(value) > 0 and all(self.of.accepts(item) for item in value)
+
+    def __str__(self) -> str:
+        return f"a list like [1,2], each item {self.of}{', or null' if self.optional else ''}"
+
+
+@dataclass(frozen=True)
+class _OneOf:
+    """One of a few values."""
+
+    values: tuple[Any, ...]
+
+    def accepts(self, value: Any) -> bool:
+        return value in self.values
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(map(str, self.values)).replace('True', 'true').replace('False', 'false')}"
+
+
+_Kind = _Number | _Numbers | _OneOf
+
+_OPTIONS: dict[str, _Kind] = {
+    "seed": _Number(int),
+    "data.base_size": _Number(int, 1),
+    "data.crop_padding": _Number(int),
+    "data.flip": _OneOf((True, False)),
+    "data.num_workers": _Number(int),
+    "model.drop_path_rate": _Number(float),
+    "model.compile": _OneOf((True, False)),
+    "sizes.base_size": _Number(int, 1),
+    "sizes.budget": _OneOf(("constant", "B+", "D+", "B+D+")),
+    "sizes.share_of": _OneOf(("images", "steps", "compute")),
+    "recipe.base_batch_size": _Number(int, 1),
+    "recipe.label_smoothing": _Number(float),
+    "recipe.gradient_smoothing": _OneOf((True, False, "auto")),
+    "trainer.max_epochs": _Number(int, 1),
+    "trainer.precision": _OneOf(("32-true", "bf16-mixed", "16-mixed")),
+    "trainer.accumulate_grad_batches": _Number(int, 1),
+    "trainer.gradient_clip_val": _Number(float, optional=True),
+    "trainer.log_every_n_steps": _Number(int, 1),
+    "trainer.enable_progress_bar": _OneOf((True, False)),
+    "evaluation.eval_sizes": _Numbers(_Number(int, 1)),
+    "evaluation.val_size": _Number(int, 1),
+    "evaluation.batch_size": _Number(int, 1),
+    "evaluation.calibration_images": _Number(int, 1),
+    "evaluation.calibration_transform": _OneOf(("test", "train")),
+    "checkpoint.every_steps": _Number(int, 1, optional=True),
+    "checkpoint.every_minutes": _Number(float, optional=True),
+}
+
+# Sizes are the schedule's own affair; these are the keys of the shipped one.
+_SCHEDULE_OPTIONS: dict[str, _Kind] = {
+    "sizes.image_sizes": _Numbers(_Number(int, 1), optional=True),
+    "sizes.relative_sizes": _Numbers(_Number(float), optional=True),
+    "sizes.shares": _Numbers(_Number(float), optional=True),
+    "sizes.multiple_of": _Number(int, 1),
+}
+
+# What would end an epoch or the run elsewhere than the plan says.
+_CUTS_THE_PLAN = ("max_steps", "min_steps", "limit_train_batches", "overfit_batches", "fast_dev_run", "max_time")
+
+
+def check_options(config: DictConfig) -> None:
+    """Checks every option that sizemix reads itself.
+
+    Raises:
+        UserError: the first option that is missing or of the wrong kind.
+    """
+    missing = sorted(OmegaConf.missing_keys(config))
+    if missing:
+        raise UserError(f"expected a value for {', '.join(missing)}, got none; set it, as in model.name=resnet18.")
+    cut = [name for name in _CUTS_THE_PLAN if name in config.trainer]
+    if cut:
+        raise UserError(
+            f"trainer.{cut[0]} would cut the size plan short, so that images are skipped; "
+            "expected the run's length in trainer.max_epochs, its images in data.source.train_images."
+        )
+    schedule_options = {name: kind for name, kind in _SCHEDULE_OPTIONS.items() if name.split(".")[1] in config.sizes}
+    for name, kind in (_OPTIONS | schedule_options).items():
+        value = OmegaConf.select(config, name)
+        if not kind.accepts(value):
+            raise UserError(f"{name}: expected {kind}, got {value!r}.")

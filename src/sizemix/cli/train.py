@@ -1,0 +1,92 @@
+"""`sizemix train`, also `python train.py`: composes a run's configuration and starts it in a process of its own."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+import sizemix
+from sizemix.cli.messages import one_sentence
+from sizemix.cli.options import check_options
+from sizemix.errors import UserError
+from sizemix.runs.folder import RunFolder
+
+CONF = Path(sizemix.__file__).parent / "conf"
+
+# What may change when a run goes on: nothing that the plan, the data or the model depend on.
+_RESUMABLE = ("data.num_workers", "trainer.enable_progress_bar", "checkpoint.every_steps", "checkpoint.every_minutes")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Starts the run or runs that the arguments describe; returns the exit code."""
+    try:
+        resumed = [argument for argument in arguments if argument.startswith("resume=")]
+        if resumed:
+            return _resume(resumed[-1].removeprefix("resume="), [rest for rest in arguments if rest not in resumed])
+        return _compose_and_start(arguments)
+    except (UserError, HydraException, OmegaConfBaseException) as error:
+        print(f"sizemix: {one_sentence(error)}", file=sys.stderr)
+        return 2
+
+
+def _compose_and_start(arguments: Sequence[str]) -> int:
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them over several lines
+    sys.argv = [sys.argv[0], *arguments]
+    single: list[RunFolder] = []
+    failed: list[str] = []
+    mistakes: list[UserError] = []  # raised behind Hydra, which would print a line of its own about them
+
+    def task(config: DictConfig) -> None:
+        hydra_config = HydraConfig.get()
+        try:
+            check_options(config)
+            folder = RunFolder.create(hydra_config.runtime.output_dir, config)
+        except UserError as error:
+            mistakes.append(error)
+            return
+        if hydra_config.mode is RunMode.RUN:
+            single.append(folder)
+        elif subprocess.run(_command(folder), check=False).returncode:
+            failed.append(str(folder.path))
+
+    hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(task)()
+    if mistakes:
+        raise mistakes[0]
+    if failed:
+        raise UserError(f"{len(failed)} of the jobs failed, their messages stand above: {', '.join(failed)}.")
+    if single:
+        return _become(single[0])
+    return 0
+
+
+def _resume(path: str, overrides: Sequence[str]) -> int:
+    folder = RunFolder.open(path)
+    refused = [override for override in overrides if override.split("=")[0] not in _RESUMABLE]
+    if refused:
+        raise UserError(
+            f"a resumed run keeps its configuration: expected only {', '.join(_RESUMABLE)}, got {' '.join(refused)}; "
+            "start a new run."
+        )
+    config = folder.config()
+    config.merge_with_dotlist(list(overrides))
+    folder.save_config(config)
+    return _become(folder)
+
+
+def _become(folder: RunFolder) -> NoReturn:
+    """Replaces this process by the run, so that signals and the exit code are the run's own."""
+    sys.stdout.flush()
+    os.execv(sys.executable, _command(folder))
+
+
+def _command(folder: RunFolder) -> list[str]:
+    return [sys.executable, "-m", "sizemix.training.run", str(folder.path)]

@@ -1,0 +1,1 @@
+"""From a plan's steps to batches of images of one size."""

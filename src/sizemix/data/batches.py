@@ -1,0 +1,115 @@
+"""Requests to tensors, for images held in memory: whole-batch crop, flip and resize on uint8."""
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+from sizemix.data.draws import sample_uniforms
+from sizemix.data.request import EvalRequest, TrainRequest
+
+
+@dataclass
+class Batch:
+    """Images of one size.
+
+    Attributes:
+        images: (batch, channels, image_size, image_size), uint8 until SizedDataModule normalises it on the device.
+        targets: (batch,) class numbers, int64.
+        image_size: side in pixels.
+        item: number of the micro-batch in the run; None outside training.
+    """
+
+    images: Tensor
+    targets: Tensor
+    image_size: int
+    item: int | None = None
+
+
+class BatchSource(Protocol):
+    """Makes batches of one split; the seam where other kinds of data plug in."""
+
+    num_images: int
+
+    def train(self, request: TrainRequest) -> Batch:
+        """Augmented copies of the images asked for."""
+
+    def eval(self, request: EvalRequest) -> Batch:
+        """The images asked for, without augmentation."""
+
+
+class InMemoryBatches:
+    """One split of small images, held in memory on one device.
+
+    Training crops at the images' own size (pad, then crop) and resizes afterwards, as the paper's authors do for
+    CIFAR; evaluation resizes the whole image.
+
+    Args:
+        images: (num_images, channels, height, width) uint8.
+        targets: (num_images,) int64.
+        crop_padding: zero pixels added on every side before the random crop.
+        flip: whether half of the samples are mirrored.
+    """
+
+    def __init__(self, images: Tensor, targets: Tensor, *, crop_padding: int, flip: bool) -> None:
+        self.num_images, _, self._height, self._width = images.shape
+        self._padding = crop_padding
+        self._flip = flip
+        self._padded = torch.nn.functional.pad(images, (crop_padding,) * 4)
+        self._targets = targets
+
+    def to(self, device: torch.device) -> "InMemoryBatches":
+        """The same split, resident on a device."""
+        moved = object.__new__(InMemoryBatches)
+        moved.__dict__ = {**self.__dict__, "_padded": self._padded.to(device), "_targets": self._targets.to(device)}
+        return moved
+
+    def train(self, request: TrainRequest) -> Batch:
+        """Cropped, flipped and resized copies: (num_repeats x local_batch_size, ...), copy after copy."""
+        indices = np.tile(request.indices, request.num_repeats)
+        draws = sample_uniforms(
+            request.seed,
+            passes=np.tile(request.passes, request.num_repeats),
+            indices=indices,
+            copies=np.repeat(np.arange(request.num_repeats), len(request.indices)),
+            num_draws=3,
+        )
+        offsets = (draws[:, :2] * (2 * self._padding + 1)).astype(np.int64)
+        mirrored = (draws[:, 2] < 0.5) & self._flip
+        batch = self._gather(indices, tops=offsets[:, 0], lefts=offsets[:, 1], mirrored=mirrored)
+        return replace(_resized(batch, request.image_size), item=request.item)
+
+    def eval(self, request: EvalRequest) -> Batch:
+        """The whole images, resized."""
+        centre = np.full(len(request.indices), self._padding)
+        batch = self._gather(request.indices, tops=centre, lefts=centre, mirrored=np.zeros(len(centre), dtype=bool))
+        return _resized(batch, request.image_size)
+
+    def _gather(
+        self,
+        indices: NDArray[np.int64],
+        *,
+        tops: NDArray[np.int64],
+        lefts: NDArray[np.int64],
+        mirrored: NDArray[np.bool_],
+    ) -> Batch:
+        """Crop and flip in one indexing operation, so that no copy of the batch is made in between."""
+        columns = np.arange(self._width)
+        columns = np.where(mirrored[:, None], columns[::-1], columns) + lefts[:, None]
+        rows = np.arange(self._height) + tops[:, None]
+        device = self._padded.device
+        index, row, column = (torch.from_numpy(part).to(device, non_blocking=True) for part in (indices, rows, columns))
+        # The channel slice between advanced indices moves the channels last: the layout the network wants.
+        cropped = self._padded[index[:, None, None], :, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)
+        return Batch(images=cropped, targets=self._targets[index], image_size=self._height)
+
+
+def _resized(batch: Batch, image_size: int) -> Batch:
+    if batch.images.shape[-2:] == (image_size, image_size):
+        return batch
+    images = transforms.resize(batch.images, [image_size, image_size], antialias=True)
+    return Batch(images=images, targets=batch.targets, image_size=image_size)

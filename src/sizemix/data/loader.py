@@ -1,0 +1,99 @@
+"""Loaders whose items are whole micro-batches, and which begin where the trainer stands."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+from torch.utils.data import DataLoader, Dataset
+
+from sizemix.data.request import EvalRequest, Shard, TrainRequest, train_requests
+from sizemix.sizes.plan import SizePlan
+
+
+class StepLoader:
+    """This rank's items of the trainer's current epoch, from the trainer's current item on.
+
+    A plain iterable around a DataLoader, because an ordinary loader does not survive a resume within an epoch: the
+    trainer makes its iterator before it knows where it is. Here the generator asks for the place only when its first
+    item is asked for. Each item is made from its request alone, so persistent workers never hold anything stale.
+
+    Args:
+        plan: the run's plan.
+        shard: this process's part of every step.
+        fetch: makes an item from its request; runs in the workers.
+        place: the trainer's epoch and the first item to serve in it.
+        num_workers: processes that run fetch; 0 runs it here.
+    """
+
+    def __init__(
+        self,
+        plan: SizePlan,
+        shard: Shard,
+        *,
+        fetch: Callable[[TrainRequest], object],
+        place: Callable[[], tuple[int, int]],
+        num_workers: int,
+    ) -> None:
+        self._plan = plan
+        self._shard = shard
+        self._place = place
+        self._requests = _Requests()
+        self._items = _items(self._requests, fetch, num_workers)
+
+    def __len__(self) -> int:
+        """Items of the trainer's current epoch, those already served included."""
+        epoch = min(self._place()[0], self._plan.num_epochs - 1)
+        return self._plan.epoch_length(epoch) * self._shard.micro_batches
+
+    def __iter__(self) -> Iterator[Any]:
+        epoch, start_item = self._place()
+        self._requests.upcoming = train_requests(self._plan, self._shard, epoch=epoch, start_item=start_item)
+        yield from self._items
+
+
+class EvalLoader:
+    """A rank's part of a split; also a plain iterable, so that Lightning does not put its own sampler into it."""
+
+    def __init__(self, requests: Sequence[EvalRequest], *, fetch: Callable[[EvalRequest], object]) -> None:
+        self._requests = requests
+        self._fetch = fetch
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __iter__(self) -> Iterator[Any]:
+        return map(self._fetch, self._requests)
+
+
+class _Requests:
+    """A sampler that serves whatever requests it was last given."""
+
+    def __init__(self) -> None:
+        self.upcoming: Iterable[TrainRequest] = ()
+
+    def __iter__(self) -> Iterator[TrainRequest]:
+        return iter(self.upcoming)
+
+
+class _Fetching(Dataset[Any]):
+    """A data set whose index is a request."""
+
+    def __init__(self, fetch: Callable[[TrainRequest], object]) -> None:
+        self._fetch = fetch
+
+    def __getitem__(self, request: TrainRequest) -> Any:
+        return self._fetch(request)
+
+
+def _items(requests: _Requests, fetch: Callable[[TrainRequest], object], num_workers: int) -> DataLoader[Any]:
+    return DataLoader(
+        _Fetching(fetch),
+        sampler=requests,
+        batch_size=None,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        collate_fn=_as_it_is,
+    )
+
+
+def _as_it_is(item: Any) -> Any:
+    return item

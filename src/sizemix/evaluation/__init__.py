@@ -1,0 +1,1 @@
+"""How accurate a trained network is at each image size."""

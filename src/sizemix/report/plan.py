@@ -1,0 +1,47 @@
+"""A plan as a table and as a CSV file."""
+
+import csv
+import io
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.console import Group
+from rich.table import Table
+
+from sizemix.checkpointing.atomic import write_atomically
+from sizemix.sizes.plan import SizePlan
+
+
+def plan_table(plan: SizePlan) -> Group:
+    """What the run spends at each size, and below it the figures of the whole."""
+    table = Table()
+    for heading in ("size", "batch", "copies", "steps", "of images", "of steps", "of compute"):
+        table.add_column(heading, justify="right")
+    for row in plan.totals:
+        shape = plan.inputs.shapes[row.image_size]
+        shares = (row.image_share, row.step_share, row.compute_share)
+        table.add_row(
+            f"{row.image_size} px",
+            f"{shape.global_batch_size}",
+            f"{shape.num_repeats}",
+            f"{row.steps}",
+            *(f"{share:.1%}" for share in shares),
+        )
+    return Group(
+        f"Plan: {plan.num_epochs} epochs, {plan.num_steps} steps, {plan.images_seen} images",
+        table,
+        f"mean side {plan.mean_size:.1f} px, root mean square {plan.rms_size:.1f} px; "
+        f"compute {plan.relative_cost:.2f} x that of the same images at {plan.inputs.base_size} px",
+    )
+
+
+def write_plan_csv(plan: SizePlan, path: Path) -> None:
+    """One row a step: step, epoch, image_size, global_batch_size, num_repeats, position."""
+    text = io.StringIO()
+    rows = (asdict(spec) for epoch in range(plan.num_epochs) for spec in plan.epoch_specs(epoch))
+    writer = csv.DictWriter(
+        text, ["step", "epoch", "image_size", "global_batch_size", "num_repeats", "position"], lineterminator="\n"
+    )
+    writer.writeheader()
+    writer.writerows(rows)
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))

@@ -1,0 +1,79 @@
+"""The names of a run folder's files."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from sizemix.checkpointing.atomic import write_atomically
+from sizemix.errors import UserError
+
+
+class RunFolder:
+    """One run on disk.
+
+    config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt and best.ckpt, curve.csv, curve.png and
+    summary.json, which exists once the run has finished.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.yaml"
+        self.plan_csv = self.path / "plan.csv"
+        self.metrics_csv = self.path / "metrics.csv"
+        self.checkpoints = self.path / "checkpoints"
+        self.last_checkpoint = self.checkpoints / "last.ckpt"
+        self.curve_csv = self.path / "curve.csv"
+        self.curve_png = self.path / "curve.png"
+        self.summary_file = self.path / "summary.json"
+
+    @classmethod
+    def create(cls, path: str | Path, config: DictConfig) -> "RunFolder":
+        """A new run with its resolved configuration.
+
+        Raises:
+            UserError: the folder holds a run already.
+        """
+        folder = cls(path)
+        if folder.config_file.exists():
+            raise UserError(f"{path} holds a run already; continue it with resume={path}, or start a second later.")
+        OmegaConf.resolve(config)
+        folder.save_config(config)
+        return folder
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunFolder":
+        """A run that exists.
+
+        Raises:
+            UserError: no run there.
+        """
+        folder = cls(path)
+        if not folder.config_file.is_file():
+            raise UserError(f"expected a run folder with a config.yaml, got {path}; runs stand under outputs/.")
+        return folder
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has been evaluated and summarised."""
+        return self.summary_file.exists()
+
+    def config(self) -> DictConfig:
+        """The resolved configuration."""
+        config = OmegaConf.load(self.config_file)
+        assert isinstance(config, DictConfig)
+        return config
+
+    def save_config(self, config: DictConfig) -> None:
+        """Replaces the configuration."""
+        write_atomically(self.config_file, lambda file: file.write(OmegaConf.to_yaml(config).encode()))
+
+    def save_summary(self, summary: Mapping[str, Any]) -> None:
+        """Writes the final figures, which marks the run as finished."""
+        text = json.dumps(summary, indent=2) + "\n"
+        write_atomically(self.summary_file, lambda file: file.write(text.encode()))

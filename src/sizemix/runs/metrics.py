@@ -1,0 +1,90 @@
+"""metrics.csv: one row a logged step, each exactly once however often the run is resumed."""
+
+import csv
+import io
+import time
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pytorch_lightning.loggers.logger import Logger
+from pytorch_lightning.utilities.rank_zero import rank_zero_only
+
+from sizemix.checkpointing.atomic import write_atomically
+
+_SECONDS_BETWEEN_WRITES = 10.0
+
+
+class MetricsCsv(Logger):
+    """A Lightning logger that writes one CSV file.
+
+    Lightning's own deletes the file when a run is resumed. This one keeps the rows up to the step that training
+    continues from, and drops those the interrupted run had logged beyond.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        rows: figures by column name, as text, one row a step.
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+        self.rows: list[dict[str, Any]] = _read(path)
+        self._written_at = time.monotonic()
+
+    @property
+    def name(self) -> str:
+        """What Lightning calls the logger."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """One version: a run has one file."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: the configuration stands beside the file."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Notes a row; figures of the same step share one."""
+        figures = {name: f"{float(value):.6g}" for name, value in metrics.items()}
+        if self.rows and int(self.rows[-1]["step"]) == step:
+            self.rows[-1].update(figures)
+        else:
+            self.rows.append({"step": step, **figures})
+
+    def drop_after(self, step: int) -> None:
+        """Forgets the rows of steps from this one on, which a resumed run logs again."""
+        self.rows = [row for row in self.rows if int(row["step"]) < step]
+
+    def save(self) -> None:
+        """Writes the file now and then; Lightning calls this after every row."""
+        if time.monotonic() - self._written_at > _SECONDS_BETWEEN_WRITES:
+            self.write()
+
+    @rank_zero_only
+    def write(self) -> None:
+        """Writes the file; every checkpoint does this first, so that its rows are safe."""
+        columns = ["step", "epoch", *sorted({name for row in self.rows for name in row} - {"step", "epoch"})]
+        text = io.StringIO()
+        writer = csv.DictWriter(text, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        write_atomically(self._path, lambda file: file.write(text.getvalue().encode()))
+        self._written_at = time.monotonic()
+
+    def finalize(self, status: str) -> None:
+        """Writes what is left."""
+        self.write()
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return [{name: value for name, value in row.items() if value != ""} for row in csv.DictReader(file)]

@@ -1,0 +1,70 @@
+"""What one optimizer step holds at each image size: how many images, and how many copies of each."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from sizemix.errors import UserError
+
+Budget = Literal["constant", "B+", "D+", "B+D+"]
+
+
+@dataclass(frozen=True)
+class StepShape:
+    """What a step holds at one size.
+
+    Attributes:
+        global_batch_size: source images of the step, over all ranks and micro-batches.
+        num_repeats: augmented copies of each source image (batch augmentation; the paper's duplicates).
+    """
+
+    global_batch_size: int
+    num_repeats: int
+
+
+def step_shapes(
+    image_sizes: Iterable[int], *, budget: str, base_size: int, base_batch_size: int, num_shards: int = 1
+) -> dict[int, StepShape]:
+    """The shape of a step at each size (Hoffer et al. 2019, arXiv 1908.08986: the B+ and D+ regimes).
+
+    With S0 the base size, a size S gets (S0/S)^2 times the images (B+), or as many copies of each image (D+), or
+    S0/S times both (B+D+), each rounded and at least 1. Where the scaled copies would be under a half, the batch
+    shrinks instead, as in the authors' code: a D+ step at S > 1.41 x S0 has fewer images, not half a copy.
+
+    Args:
+        image_sizes: sides in pixels.
+        budget: constant, B+, D+ or B+D+.
+        base_size: S0 in pixels.
+        base_batch_size: source images of a step at the base size, over all ranks and micro-batches.
+        num_shards: ranks times micro-batches; every shard of a step gets equally many images, so the formula is
+            applied to a shard's share, as the authors apply it to each process.
+
+    Raises:
+        UserError: an unknown budget, a base batch that the shards cannot share evenly, or a batch under 1.
+    """
+    if budget not in get_args(Budget):
+        raise UserError(f"sizes.budget: expected one of {', '.join(get_args(Budget))}, got {budget!r}.")
+    if base_batch_size < 1:
+        raise UserError(f"recipe.base_batch_size: expected at least 1 image, got {base_batch_size}.")
+    if base_batch_size % num_shards:
+        raise UserError(
+            f"recipe.base_batch_size: expected a multiple of {num_shards} (ranks x accumulated micro-batches), "
+            f"got {base_batch_size}; use {-(-base_batch_size // num_shards) * num_shards}."
+        )
+    shard = base_batch_size // num_shards
+    return {size: _step_shape(size, budget, base_size, shard, num_shards) for size in image_sizes}
+
+
+def _step_shape(size: int, budget: str, base_size: int, base_shard: int, num_shards: int) -> StepShape:
+    ratio = base_size / size
+    scale = {"constant": 1.0, "B+D+": ratio}.get(budget, ratio**2)
+    scales_copies = "D+" in budget
+    scales_batch = budget.startswith("B+") or (scales_copies and scale < 0.5)
+    shard_images = round(base_shard * scale) if scales_batch else base_shard
+    if shard_images < 1:
+        raise UserError(
+            f"a step at {size} px would hold under 1 image: {base_shard} at {base_size} px scaled by {scale:.3g} "
+            f"({budget}); set recipe.base_batch_size to at least {num_shards * round(0.5 / scale + 1)}."
+        )
+    repeats = max(1, round(scale)) if scales_copies else 1
+    return StepShape(global_batch_size=shard_images * num_shards, num_repeats=repeats)

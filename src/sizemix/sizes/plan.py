@@ -1,0 +1,263 @@
+"""The plan of a whole run: for every optimizer step its image size, batch, copies and place in the stream of images.
+
+A plan is a pure function of its inputs. Ranks that never talk compute the same one; it can be printed and costed
+before anything trains; its fingerprint goes into every checkpoint.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from sizemix.errors import UserError
+from sizemix.sizes.budget import StepShape
+from sizemix.sizes.schedule import SizeSchedule
+from sizemix.sizes.shares import allocate_steps, image_shares
+from sizemix.sizes.stream import ImageStream
+
+
+@dataclass(frozen=True)
+class BatchSpec:
+    """One optimizer step.
+
+    Attributes:
+        step: number of the step in the run, from 0.
+        epoch: number of its epoch, from 0.
+        image_size: side of the square input in pixels; the same on all ranks and in all micro-batches.
+        global_batch_size: source images, over all ranks and micro-batches.
+        num_repeats: augmented copies of each.
+        position: source images consumed before this step.
+    """
+
+    step: int
+    epoch: int
+    image_size: int
+    global_batch_size: int
+    num_repeats: int
+    position: int
+
+
+@dataclass(frozen=True)
+class PlanInputs:
+    """Everything a plan depends on, as plain values.
+
+    Attributes:
+        num_images: training images.
+        num_epochs: epochs of the run, each of about one pass.
+        seed: seed of the run.
+        base_size: size that costs are compared with, pixels.
+        num_shards: ranks times micro-batches of a step; only recorded, as the shapes already follow from it.
+        share_of: what the shares count: images, steps or compute.
+        shares: configured share of each size, by epoch.
+        shapes: what a step holds at each size.
+        cost: training cost of one augmented image at each size and at the base size, in any unit.
+    """
+
+    num_images: int
+    num_epochs: int
+    seed: int
+    base_size: int
+    num_shards: int
+    share_of: str
+    shares: tuple[Mapping[int, float], ...]
+    shapes: Mapping[int, StepShape]
+    cost: Mapping[int, float]
+
+
+@dataclass(frozen=True)
+class SizeTotals:
+    """What a whole run spends at one size, as planned (realised, not configured)."""
+
+    image_size: int
+    steps: int
+    images: int
+    image_share: float
+    step_share: float
+    compute_share: float
+
+
+def plan_sizes(
+    schedule: SizeSchedule,
+    *,
+    shapes: Mapping[int, StepShape],
+    num_images: int,
+    num_epochs: int,
+    seed: int,
+    base_size: int,
+    num_shards: int = 1,
+    share_of: str = "images",
+    cost: Mapping[int, float] | None = None,
+) -> "SizePlan":
+    """Plans a run.
+
+    Args:
+        schedule: which sizes with which shares.
+        shapes: what a step holds at each size (sizes.budget.step_shapes).
+        num_images: training images.
+        num_epochs: epochs of the run.
+        seed: seed of the run.
+        base_size: size that costs are compared with, pixels.
+        num_shards: ranks times micro-batches.
+        share_of: what the shares count.
+        cost: training cost of one augmented image by size; None counts pixels.
+
+    Raises:
+        UserError: fewer than one epoch, or a step larger than the training data.
+    """
+    if num_epochs < 1:
+        raise UserError(f"trainer.max_epochs: expected at least 1, got {num_epochs}.")
+    largest = max(shapes.values(), key=lambda shape: shape.global_batch_size)
+    if largest.global_batch_size > num_images:
+        raise UserError(
+            f"a step would hold {largest.global_batch_size} images, more than the {num_images} training images; "
+            "lower recipe.base_batch_size."
+        )
+    sizes = {*schedule.image_sizes, base_size}
+    return SizePlan(
+        PlanInputs(
+            num_images=num_images,
+            num_epochs=num_epochs,
+            seed=seed,
+            base_size=base_size,
+            num_shards=num_shards,
+            share_of=share_of,
+            shares=tuple(schedule.shares(epoch) for epoch in range(num_epochs)),
+            shapes=shapes,
+            cost={size: float(size**2) for size in sizes} if cost is None else {size: cost[size] for size in sizes},
+        )
+    )
+
+
+class SizePlan:
+    """All steps of a run, epoch after epoch.
+
+    Images come from one stream of passes; an epoch is the whole number of steps that comes nearest to one pass, and
+    what it leaves over comes first in the next.
+    """
+
+    def __init__(self, inputs: PlanInputs) -> None:
+        self.inputs = inputs
+        self.stream = ImageStream(inputs.num_images, inputs.seed)
+        self._sizes_by_epoch = _sizes_by_epoch(inputs)
+        self._first_steps = np.cumsum([0, *map(len, self._sizes_by_epoch)])
+        self._positions = np.cumsum([0, *(self._batch(size) for sizes in self._sizes_by_epoch for size in sizes)])
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs of the run."""
+        return self.inputs.num_epochs
+
+    @property
+    def num_steps(self) -> int:
+        """Optimizer steps of the run."""
+        return int(self._first_steps[-1])
+
+    @property
+    def images_seen(self) -> int:
+        """Source images of the run, copies not counted."""
+        return int(self._positions[-1])
+
+    @property
+    def image_sizes(self) -> tuple[int, ...]:
+        """Sizes that occur, increasing."""
+        return tuple(sorted(self.inputs.shapes))
+
+    def epoch_length(self, epoch: int) -> int:
+        """Steps of an epoch."""
+        return len(self._sizes_by_epoch[epoch])
+
+    def images_before(self, step: int) -> int:
+        """Source images consumed before a step; step num_steps gives the whole run."""
+        return int(self._positions[step])
+
+    def spec(self, step: int) -> BatchSpec:
+        """The step of that number in the run."""
+        epoch = int(np.searchsorted(self._first_steps, step, side="right")) - 1
+        size = int(self._sizes_by_epoch[epoch][step - self._first_steps[epoch]])
+        shape = self.inputs.shapes[size]
+        return BatchSpec(step, epoch, size, shape.global_batch_size, shape.num_repeats, self.images_before(step))
+
+    def epoch_specs(self, epoch: int, *, start: int = 0) -> Iterator[BatchSpec]:
+        """The steps of an epoch, from its start-th on."""
+        first = int(self._first_steps[epoch])
+        return (self.spec(step) for step in range(first + start, first + self.epoch_length(epoch)))
+
+    @cached_property
+    def totals(self) -> tuple[SizeTotals, ...]:
+        """What the run spends at each size, by increasing size."""
+        steps = {size: sum(int((sizes == size).sum()) for sizes in self._sizes_by_epoch) for size in self.image_sizes}
+        images = {size: number * self._batch(size) for size, number in steps.items()}
+        compute = {size: number * self._cost(size) for size, number in images.items()}
+        total = sum(compute.values())
+        return tuple(
+            SizeTotals(
+                image_size=size,
+                steps=steps[size],
+                images=images[size],
+                image_share=images[size] / self.images_seen,
+                step_share=steps[size] / self.num_steps,
+                compute_share=compute[size] / total,
+            )
+            for size in self.image_sizes
+        )
+
+    @property
+    def mean_size(self) -> float:
+        """Mean side over source images, pixels."""
+        return sum(row.image_share * row.image_size for row in self.totals)
+
+    @property
+    def rms_size(self) -> float:
+        """Root-mean-square side over source images, pixels."""
+        return math.sqrt(sum(row.image_share * row.image_size**2 for row in self.totals))
+
+    @property
+    def relative_cost(self) -> float:
+        """Training cost against showing the same source images once each at the base size."""
+        cost = sum(row.images * self._cost(row.image_size) for row in self.totals)
+        return cost / (self.images_seen * self.inputs.cost[self.inputs.base_size])
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names the plan: equal exactly where inputs, sizes of all steps and order of the images are equal."""
+        digest = hashlib.sha256(json.dumps(self.describe(), sort_keys=True).encode())
+        for sizes in self._sizes_by_epoch:
+            digest.update(sizes.tobytes())
+        first_pass, _ = self.stream.slice(0, self.inputs.num_images)
+        digest.update(first_pass.tobytes())
+        return digest.hexdigest()
+
+    def describe(self) -> dict[str, object]:
+        """The inputs as JSON-ready values."""
+        inputs = asdict(self.inputs)
+        inputs["shares"] = [{str(size): share for size, share in shares.items()} for shares in self.inputs.shares]
+        inputs["shapes"] = {str(size): asdict(shape) for size, shape in self.inputs.shapes.items()}
+        inputs["cost"] = {str(size): cost for size, cost in self.inputs.cost.items()}
+        return inputs
+
+    def _batch(self, size: int) -> int:
+        return self.inputs.shapes[size].global_batch_size
+
+    def _cost(self, size: int) -> float:
+        return self.inputs.shapes[size].num_repeats * self.inputs.cost[size]
+
+
+def _sizes_by_epoch(inputs: PlanInputs) -> list[NDArray[np.int64]]:
+    """The image size of every step, in order, by epoch."""
+    owed = dict.fromkeys(inputs.shapes, 0.0)
+    epochs = []
+    for epoch, configured in enumerate(inputs.shares):
+        shares = image_shares(configured, share_of=inputs.share_of, shapes=inputs.shapes, cost=inputs.cost)
+        for size, share in shares.items():
+            owed[size] += share * inputs.num_images
+        steps = allocate_steps(owed, shapes=inputs.shapes)
+        for size, number in steps.items():
+            owed[size] -= number * inputs.shapes[size].global_batch_size
+        sizes = np.repeat(np.array(list(steps), dtype=np.int64), list(steps.values()))
+        epochs.append(np.random.default_rng([inputs.seed, 1, epoch]).permutation(sizes))
+    return epochs

@@ -1,0 +1,110 @@
+"""Learning rates as functions of images seen, and the optimizer."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from timm.optim import create_optimizer_v2, list_optimizers
+from torch import nn
+from torch.optim import Optimizer
+
+from sizemix.errors import UserError
+from sizemix.sizes.plan import SizePlan
+
+
+class LRSchedule(Protocol):
+    """Says which part of the peak learning rate applies where in a run."""
+
+    def factor(self, progress: float) -> float:
+        """Factor at a progress from 0 to 1, the fraction of the run's source images already seen."""
+
+
+@dataclass(frozen=True)
+class CosineLR:
+    """Linear warm-up, then half a cosine down to zero.
+
+    Args:
+        warmup: fraction of the run in which the learning rate rises.
+    """
+
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
+
+    def factor(self, progress: float) -> float:
+        """Factor at a progress from 0 to 1."""
+        if progress < self.warmup:
+            return _rise(progress, self.warmup)
+        return 0.5 * (1 + math.cos(math.pi * (progress - self.warmup) / (1 - self.warmup)))
+
+
+@dataclass(frozen=True)
+class StepLR:
+    """Linear warm-up, then a drop by gamma at each milestone.
+
+    Args:
+        milestones: fractions of the run, increasing.
+        gamma: what each milestone multiplies the learning rate by.
+        warmup: fraction of the run in which the learning rate rises.
+    """
+
+    milestones: Sequence[float]
+    gamma: float = 0.1
+    warmup: float = 0.0
+
+    def __post_init__(self) -> None:
+        _check_warmup(self.warmup)
+        if list(self.milestones) != sorted(self.milestones) or any(not 0 < at < 1 for at in self.milestones):
+            raise UserError(
+                "recipe.lr_schedule.milestones: expected increasing fractions of the run between 0 and 1, "
+                f"got {list(self.milestones)}."
+            )
+
+    def factor(self, progress: float) -> float:
+        """Factor at a progress from 0 to 1."""
+        if progress < self.warmup:
+            return _rise(progress, self.warmup)
+        passed: int = sum(progress >= milestone for milestone in self.milestones)
+        return float(self.gamma**passed)
+
+
+def lr_factor_by_step(schedule: LRSchedule, plan: SizePlan) -> Callable[[int], float]:
+    """The factor at every step of a plan, by the images seen before it: uneven batches do not bend the schedule."""
+
+    def factor(step: int) -> float:
+        return schedule.factor(plan.images_before(min(step, plan.num_steps)) / plan.images_seen)
+
+    return factor
+
+
+def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
+    """An optimizer of timm's factory; norms and biases get no weight decay.
+
+    Args:
+        model: whose parameters to optimise.
+        settings: arguments of timm.optim.create_optimizer_v2, such as opt, lr, weight_decay, momentum.
+
+    Raises:
+        UserError: an unknown optimizer, or a setting it does not take.
+    """
+    name = settings.get("opt")
+    if name not in list_optimizers():
+        raise UserError(
+            f"recipe.optimizer.opt: expected a name of timm's optimizers, such as sgd, momentum or adamw, got {name!r}."
+        )
+    try:
+        return create_optimizer_v2(model, **settings)
+    except (TypeError, ValueError) as error:
+        raise UserError(f"recipe.optimizer: {name} does not take {dict(settings)}: {error}.") from error
+
+
+def _rise(progress: float, warmup: float) -> float:
+    """From a hundredth, so that the first step already learns."""
+    return 0.01 + 0.99 * progress / warmup
+
+
+def _check_warmup(warmup: float) -> None:
+    if not 0 <= warmup < 1:
+        raise UserError(f"recipe.lr_schedule.warmup: expected a fraction of the run from 0 to under 1, got {warmup}.")

@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch import nn
+
+from sizemix.data.batches import Batch
+from sizemix.evaluation.curve import accuracy_curve
+
+
+class BrightnessClassifier(nn.Module):
+    """Says 1 where an image is brighter than the batch norm's mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, affine=False)
+
+    def forward(self, images):
+        brightness = self.norm(images).mean((1, 2, 3))
+        return torch.stack([-brightness, brightness], dim=1)
+
+
+def batches(image_size):
+    """At larger sizes everything is brighter, so that statistics of another size mislead."""
+    targets = torch.arange(8) % 2
+    for at in (0, 4):
+        part = targets[at : at + 4]
+        images = (part.view(-1, 1, 1, 1) + 0.1 * image_size).expand(-1, 3, image_size, image_size)
+        yield Batch(images.contiguous(), part, image_size)
+
+
+def curve(net, sizes=(4, 16)):
+    return accuracy_curve(net, eval_sizes=sizes, test_batches=batches, calibration_batches=batches, show_progress=False)
+
+
+def test_top1_at_every_size_with_both_statistics():
+    net = BrightnessClassifier()
+    net.norm.running_mean.fill_(0.5 + 0.4)
+    points = curve(net)
+    assert [(point.image_size, point.num_images) for point in points] == [(4, 8), (16, 8)]
+    assert [point.top1 for point in points] == [1.0, 0.5]
+    assert [point.top1_recalibrated for point in points] == [1.0, 1.0]
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_the_network_is_left_as_it_was(training):
+    net = BrightnessClassifier().train(training)
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    random_state = torch.get_rng_state()
+    curve(net)
+    assert net.training is training
+    assert net.norm.training is training
+    assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    assert torch.equal(random_state, torch.get_rng_state())
+
+
+def test_a_network_without_batch_norm_has_no_recalibrated_figure():
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    assert [point.top1_recalibrated for point in curve(net)] == [None, None]

@@ -1,0 +1,69 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from sizemix.errors import UserError
+from sizemix.sizes.budget import step_shapes
+from sizemix.sizes.plan import plan_sizes
+from sizemix.sizes.schedule import MixedSizes
+from sizemix.training.optim import CosineLR, StepLR, build_optimizer, lr_factor_by_step
+
+
+def test_cosine_rises_then_falls_to_zero():
+    schedule = CosineLR(warmup=0.2)
+    assert schedule.factor(0.0) == pytest.approx(0.01)
+    assert schedule.factor(0.2) == pytest.approx(1.0)
+    assert schedule.factor(0.6) == pytest.approx(0.5)
+    assert schedule.factor(1.0) == pytest.approx(0.0)
+
+
+@given(st.floats(0, 1), st.floats(0, 0.99))
+def test_factors_stay_between_zero_and_one(progress, warmup):
+    assert -1e-12 <= CosineLR(warmup).factor(progress) <= 1 + 1e-12
+    assert 0 < StepLR([0.5, 0.8], warmup=warmup).factor(progress) <= 1 + 1e-12
+
+
+def test_steps_drop_at_their_milestones():
+    schedule = StepLR([0.5, 0.75], gamma=0.1)
+    assert [schedule.factor(at) for at in (0.0, 0.49, 0.5, 0.8)] == pytest.approx([1, 1, 0.1, 0.01])
+
+
+def test_the_learning_rate_follows_images_seen_not_steps():
+    shapes = step_shapes((8, 16), budget="B+", base_size=16, base_batch_size=8)
+    plan = plan_sizes(
+        MixedSizes((8, 16), (0.5, 0.5)), shapes=shapes, num_images=512, num_epochs=2, seed=0, base_size=16
+    )
+    factor = lr_factor_by_step(CosineLR(), plan)
+    for step in range(plan.num_steps):
+        seen = plan.images_before(step) / plan.images_seen
+        assert factor(step) == pytest.approx(0.5 * (1 + math.cos(math.pi * seen)))
+    assert factor(plan.num_steps) == factor(plan.num_steps + 5) == pytest.approx(0)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: CosineLR(warmup=1.0), "warmup: expected a fraction"),
+        (lambda: StepLR([0.8, 0.5]), "milestones: expected increasing fractions"),
+        (lambda: StepLR([0.5, 1.2]), "milestones"),
+        (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "sdg", "lr": 0.1}), "got 'sdg'"),
+        (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "adamw", "lr": 0.1, "nesterov": True}), "does not take"),
+        (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "sgd", "lr": -1.0}), "Invalid learning rate"),
+    ],
+)
+def test_what_does_not_fit_is_refused(make, message):
+    with pytest.raises(UserError, match=message):
+        make()
+
+
+def test_norms_and_biases_are_not_decayed():
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    optimizer = build_optimizer(model, {"opt": "momentum", "lr": 0.1, "momentum": 0.9, "weight_decay": 0.01})
+    decayed = [p.ndim for group in optimizer.param_groups if group["weight_decay"] for p in group["params"]]
+    spared = [p.ndim for group in optimizer.param_groups if not group["weight_decay"] for p in group["params"]]
+    assert decayed == [4]
+    assert spared == [1, 1, 1]
+    assert not optimizer.defaults["nesterov"]
