@@ -73,6 +73,6 @@ def test_all_crop_positions_occur_equally_often():
     images = torch.zeros(1, 1, 3, 3, dtype=torch.uint8)
     images[0, 0, 1, 1] = 255
     batches = InMemoryBatches(images, torch.zeros(1, dtype=torch.int64), crop_padding=1, flip=False)
-    shown = batches.train(request([0] * 9000, passes=range(9000))).images
+    shown = batches.train(request([0] * 9000, image_size=3, passes=range(9000))).images
     frequencies = (shown == 255).float().mean(0).flatten()
     assert (frequencies - 1 / 9).abs().max() < 0.015

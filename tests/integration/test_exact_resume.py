@@ -29,7 +29,10 @@ _SMALL = (
 )
 
 
-class Killed(Exception):
+_TRAIN = InMemoryBatches.train
+
+
+class KilledError(Exception):
     """Stands for the end of a process."""
 
 
@@ -41,7 +44,7 @@ class KillAt(pl.Callback):
 
     def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
         if trainer.global_step == self.step:
-            raise Killed
+            raise KilledError
 
 
 @dataclass
@@ -54,12 +57,11 @@ class Outcome:
 def run(folder, config, monkeypatch, *, kill_at=None):
     """Starts or continues a run; returns what is left of it."""
     outcome = Outcome()
-    train = InMemoryBatches.train
 
     def recording(self, request):
         keys = tuple(request.indices.tolist()), tuple(request.passes.tolist())
         outcome.requests.append((request.item, request.image_size, request.num_repeats, *keys))
-        return train(self, request)
+        return _TRAIN(self, request)
 
     monkeypatch.setattr(InMemoryBatches, "train", recording)
     assembled = assemble(config, folder)
@@ -67,7 +69,7 @@ def run(folder, config, monkeypatch, *, kill_at=None):
         assembled.trainer.callbacks.append(KillAt(kill_at))
     try:
         fit(assembled, folder)
-    except Killed:
+    except KilledError:
         return outcome
     outcome.weights = {name: value.clone() for name, value in assembled.model.state_dict().items()}
     outcome.losses = [(row["step"], row["train/loss"]) for row in assembled.metrics.rows if "train/loss" in row]

@@ -9,7 +9,7 @@ def test_flops_are_those_known_of_resnet50():
     net = build_backbone("resnet50", num_classes=1000)
     flops = training_flops(net, [224, 112], name="resnet50")
     assert flops[224] == pytest.approx(3 * 2 * 4.09e9, rel=0.005)  # 4.09 G multiply-adds forward
-    assert flops[112] == pytest.approx(flops[224] / 4, rel=0.02)
+    assert flops[112] == pytest.approx(flops[224] / 4, rel=0.06)  # the last map is 4 x 4, not 3.5 x 3.5
 
 
 def test_the_probe_leaves_the_network_as_it_is():

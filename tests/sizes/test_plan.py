@@ -71,7 +71,7 @@ def plannable(draw: st.DrawFn) -> Setting:
         seed=draw(st.integers(0, 2**31)),
     )
     largest = round(shard * max(1, (base_size / sizes[0]) ** 2)) * world_size * micro_batches
-    return replace(setting, num_images=draw(st.integers(largest, 4 * largest)))
+    return replace(setting, num_images=draw(st.integers(len(sizes) * largest, 4 * len(sizes) * largest)))
 
 
 @given(plannable())
@@ -109,11 +109,21 @@ def test_one_batch_shape_for_each_size(setting):
 @given(plannable())
 def test_an_epoch_is_about_one_pass_and_what_is_left_over_comes_next(setting):
     plan = setting.plan()
-    largest = max(shape.global_batch_size for shape in plan.inputs.shapes.values())
+    batches = [shape.global_batch_size for shape in plan.inputs.shapes.values()]
     for epoch in range(1, plan.num_epochs + 1):
         first_step_behind = sum(plan.epoch_length(earlier) for earlier in range(epoch))
-        assert abs(plan.images_before(first_step_behind) - epoch * setting.num_images) <= largest / 2
+        left_over = epoch * setting.num_images - plan.images_before(first_step_behind)
+        assert left_over <= max(batches) / 2
+        assert -left_over < sum(batches)
         assert plan.epoch_length(epoch - 1) >= 1
+
+
+@given(plannable())
+def test_at_one_size_an_epoch_is_within_half_a_step_of_a_pass(setting):
+    plan = replace(setting, sizes=(setting.base_size,), shares=(1.0,)).plan()
+    for epoch in range(1, plan.num_epochs + 1):
+        consumed = plan.images_before(sum(plan.epoch_length(earlier) for earlier in range(epoch)))
+        assert abs(consumed - epoch * setting.num_images) <= setting.base_batch_size / 2
 
 
 @given(plannable())
@@ -218,7 +228,10 @@ def test_an_images_size_is_drawn_anew_in_each_pass():
 
 @pytest.mark.parametrize(
     ("changed", "message"),
-    [({"num_epochs": 0}, "max_epochs: expected at least 1"), ({"num_images": 63}, "more than the 63 training images")],
+    [
+        ({"num_epochs": 0}, "max_epochs: expected at least 1"),
+        ({"num_images": 63}, "more than the 63 training images"),
+    ],
 )
 def test_what_cannot_be_planned_is_refused(changed, message):
     shapes = step_shapes((32,), budget="constant", base_size=32, base_batch_size=64)

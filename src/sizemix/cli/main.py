@@ -21,3 +21,7 @@ def main() -> int:
     print(USAGE if known else f"sizemix: expected a command (train), got {command}; see sizemix --help.",
           file=sys.stdout if known else sys.stderr)  # fmt: skip
     return 0 if known else 2
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -55,9 +55,11 @@ def _measure(model: nn.Module, layers: list[_BatchNorm], batches: Iterable[Tenso
         layer.reset_running_stats()
         layer.momentum = None  # torch's sign for a cumulative average
         layer.train()
-    with torch.no_grad():
-        for images in batches:
-            model(images)
-    for layer, momentum in zip(layers, momenta, strict=True):
-        layer.momentum = momentum
-        layer.eval()
+    try:
+        with torch.no_grad():
+            for images in batches:
+                model(images)
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+            layer.eval()

@@ -1,6 +1,7 @@
 """The names of a run folder's files."""
 
 import json
+import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ class RunFolder:
 
     @classmethod
     def create(cls, path: str | Path, config: DictConfig) -> "RunFolder":
-        """A new run with its resolved configuration.
+        """A new run with its resolved configuration and, where it has none yet, a random run_id.
 
         Raises:
             UserError: the folder holds a run already.
@@ -42,6 +43,7 @@ class RunFolder:
         folder = cls(path)
         if folder.config_file.exists():
             raise UserError(f"{path} holds a run already; continue it with resume={path}, or start a second later.")
+        config.run_id = config.run_id or secrets.token_hex(4)
         OmegaConf.resolve(config)
         folder.save_config(config)
         return folder

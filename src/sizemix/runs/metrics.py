@@ -32,7 +32,7 @@ class MetricsCsv(Logger):
     def __init__(self, path: Path) -> None:
         super().__init__()
         self._path = path
-        self.rows: list[dict[str, Any]] = _read(path)
+        self.rows: list[dict[str, str]] = _read(path)
         self._written_at = time.monotonic()
 
     @property
@@ -53,10 +53,10 @@ class MetricsCsv(Logger):
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         """Notes a row; figures of the same step share one."""
         figures = {name: f"{float(value):.6g}" for name, value in metrics.items()}
-        if self.rows and int(self.rows[-1]["step"]) == step:
+        if self.rows and self.rows[-1]["step"] == str(step):
             self.rows[-1].update(figures)
         else:
-            self.rows.append({"step": step, **figures})
+            self.rows.append({"step": str(step), **figures})
 
     def drop_after(self, step: int) -> None:
         """Forgets the rows of steps from this one on, which a resumed run logs again."""
@@ -83,7 +83,7 @@ class MetricsCsv(Logger):
         self.write()
 
 
-def _read(path: Path) -> list[dict[str, Any]]:
+def _read(path: Path) -> list[dict[str, str]]:
     if not path.exists():
         return []
     with path.open(newline="") as file:

@@ -107,7 +107,7 @@ def plan_sizes(
         cost: training cost of one augmented image by size; None counts pixels.
 
     Raises:
-        UserError: fewer than one epoch, or a step larger than the training data.
+        UserError: fewer than one epoch, or steps too large for the training data.
     """
     if num_epochs < 1:
         raise UserError(f"trainer.max_epochs: expected at least 1, got {num_epochs}.")
@@ -136,14 +136,20 @@ def plan_sizes(
 class SizePlan:
     """All steps of a run, epoch after epoch.
 
-    Images come from one stream of passes; an epoch is the whole number of steps that comes nearest to one pass, and
-    what it leaves over comes first in the next.
+    Images come from one stream of passes; an epoch is a whole number of steps that makes about one pass, and what it
+    leaves over comes first in the next.
     """
 
     def __init__(self, inputs: PlanInputs) -> None:
         self.inputs = inputs
         self.stream = ImageStream(inputs.num_images, inputs.seed)
         self._sizes_by_epoch = _sizes_by_epoch(inputs)
+        if not all(map(len, self._sizes_by_epoch)):
+            raise UserError(
+                f"{inputs.num_images} training images are too few for steps of up to "
+                f"{max(shape.global_batch_size for shape in inputs.shapes.values())} images at {len(inputs.shapes)} "
+                "sizes: an epoch would have no step; lower recipe.base_batch_size."
+            )
         self._first_steps = np.cumsum([0, *map(len, self._sizes_by_epoch)])
         self._positions = np.cumsum([0, *(self._batch(size) for sizes in self._sizes_by_epoch for size in sizes)])
 

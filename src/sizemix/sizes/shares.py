@@ -38,8 +38,9 @@ def image_shares(
 def allocate_steps(owed: Mapping[int, float], *, shapes: Mapping[int, StepShape]) -> dict[int, int]:
     """Whole steps of an epoch at each size, by largest remainder.
 
-    Every size gets the steps its owed images fill; then the largest fractions get one more as long as that brings
-    the total nearer to what is owed. So no size is off by a step or more, and the epoch by half a step.
+    Every size gets the steps its owed images fill; then the largest fractions of a step are rounded up as long as
+    that brings the total nearer to what is owed. A size that is owed nothing gets none, so no size is ever off by a
+    step or more; the epoch's total follows as closely as that allows.
 
     Args:
         owed: source images owed to each size: its share of this epoch plus what earlier epochs left over; negative
@@ -51,7 +52,7 @@ def allocate_steps(owed: Mapping[int, float], *, shapes: Mapping[int, StepShape]
     remaining = sum(owed.values()) - sum(number * shapes[size].global_batch_size for size, number in steps.items())
     for size in sorted(owed, key=lambda size: (steps[size] - wanted[size], size)):
         batch = shapes[size].global_batch_size
-        if batch <= 2 * remaining:
+        if wanted[size] > steps[size] and batch <= 2 * remaining:
             steps[size] += 1
             remaining -= batch
     return steps

@@ -16,8 +16,9 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+import wandb
+from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
 from sizemix import __version__
@@ -28,7 +29,7 @@ from sizemix.report.plan import plan_table, write_plan_csv
 from sizemix.runs.folder import RunFolder
 from sizemix.training.assembly import Run, assemble
 
-_EXIT_USER_ERROR, _EXIT_INTERRUPTED = 2, 130
+_EXIT_USER_ERROR, _EXIT_INTERRUPTED, _EXIT_TERMINATED = 2, 130, 143
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -41,9 +42,9 @@ def main(arguments: Sequence[str]) -> int:
     except (UserError, MisconfigurationException) as error:
         print(f"sizemix: {' '.join(str(error).split())}", file=sys.stderr)
         return _EXIT_USER_ERROR
-    except SystemExit:  # Lightning's answer to Ctrl-C
+    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C and SIGTERM into kinds of SystemExit
         print(f"sizemix: interrupted; continue with resume={folder.path}", file=sys.stderr)
-        return _EXIT_INTERRUPTED
+        return _EXIT_TERMINATED if isinstance(stop, SIGTERMException) else _EXIT_INTERRUPTED
     return 0
 
 
@@ -59,6 +60,8 @@ def carry_out(folder: RunFolder) -> None:
     started = time.perf_counter()
     if run.trainer.is_global_zero:
         _announce(run, folder, console)
+        for logger in run.trainer.loggers:
+            logger.log_hyperparams(_options(config))
     fit(run, folder)
     if not run.trainer.is_global_zero:
         return
@@ -73,6 +76,7 @@ def carry_out(folder: RunFolder) -> None:
         "evaluation": time.perf_counter() - trained,
         "this_process": time.perf_counter() - started,
     }
+    _log_curve(run, points)
     folder.save_summary(_summary(run, config, points, seconds))
     console.print(curve_table(points, title=f"Test top-1 by image size, {title}"))
     console.print(f"Trained in {seconds['training']:.0f} s. Run folder: {folder.path}", soft_wrap=True)
@@ -121,6 +125,19 @@ def _evaluate(run: Run, config: DictConfig) -> list[CurvePoint]:
         )
 
 
+def _log_curve(run: Run, points: list[CurvePoint]) -> None:
+    """The curve for the loggers besides metrics.csv, which then close."""
+    figures = {f"test/top1@{point.image_size}": point.top1 for point in points}
+    for point in points:
+        if point.top1_recalibrated is not None:
+            figures[f"test/top1_recalibrated@{point.image_size}"] = point.top1_recalibrated
+    for logger in run.trainer.loggers:
+        if logger is not run.metrics:
+            logger.log_metrics(figures, step=run.scheduler.planned.num_steps)
+            logger.finalize("success")
+    wandb.finish()
+
+
 def _summary(run: Run, config: DictConfig, points: list[CurvePoint], seconds: dict[str, float]) -> dict[str, Any]:
     plan = run.scheduler.planned
     final = run.trainer.callback_metrics
@@ -154,6 +171,12 @@ def _summary(run: Run, config: DictConfig, points: list[CurvePoint], seconds: di
             **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning", "timm")},
         },
     }
+
+
+def _options(config: DictConfig) -> dict[str, Any]:
+    options = OmegaConf.to_container(config)
+    assert isinstance(options, dict)
+    return {str(name): value for name, value in options.items() if name != "hydra"}
 
 
 def _quieten() -> None:

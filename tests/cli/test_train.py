@@ -1,0 +1,114 @@
+"""What a user's mistakes look like: one sentence on stderr, no traceback, a non-zero exit."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from sizemix.cli import train
+from sizemix.training import run
+
+_QUICK = ("data.source.train_images=100", "trainer.max_epochs=1", "trainer.enable_progress_bar=false")
+
+
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """The command, with the run in this process instead of one of its own, which takes seconds to start."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setattr(train, "_become", lambda folder: run.main([str(folder.path)]))
+    return lambda *arguments: train.main(arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["model=foo"], "model: expected one of .*resnet50.*, got foo; any other timm model is model=timm model.name="),
+        (["sizes=bar"], "sizes: expected one of fixed, mixed, .*, got bar"),
+        (["sizes.foo=1"], "unknown option sizes.foo: expected one of those of sizes: .*budget"),
+        (["nonsense=3"], "unknown option nonsense: expected one of those there are: .*seed"),
+        (["x"], "expected option=value, got x"),
+        (["sizes=fixed,mixed"], "several values are a sweep; add -m"),
+        (["model=timm"], "expected a value for model.name, got none; set it"),
+        (["trainer.max_epochs=abc"], "trainer.max_epochs: expected a whole number of at least 1, got 'abc'"),
+        (["trainer.max_epochs=0"], "trainer.max_epochs: expected a whole number of at least 1, got 0"),
+        (["trainer.precision=8"], "trainer.precision: expected one of 32-true, bf16-mixed, 16-mixed, got 8"),
+        (["+trainer.max_steps=3"], "trainer.max_steps would cut the size plan short"),
+        (["seed=-1"], "seed: expected a whole number of at least 0, got -1"),
+        (["evaluation.eval_sizes=16"], "evaluation.eval_sizes: expected a list"),
+        (["sizes.image_sizes=28"], "sizes.image_sizes: expected a list"),
+        (["recipe.gradient_smoothing=maybe"], "expected one of true, false, auto, got 'maybe'"),
+        (["sizes.budget=B"], "sizes.budget: expected one of constant, B\\+, D\\+, B\\+D\\+, got 'B'"),
+        (["resume=nowhere"], "expected a run folder with a config.yaml, got nowhere"),
+        (["sizes.image_sizes=[20,30]"], "multiples of 4 .*, got 30; use 28 or 32"),
+        (["sizes.image_sizes=[28,20]"], "increasing"),
+        (["sizes.image_sizes=[-4,20]"], "sizes.image_sizes: expected a list"),
+        (["sizes.shares=[0.5,0.5]"], "one share for each of the 7 image sizes"),
+        (["recipe.base_batch_size=500"], "more than the 100 training images"),
+        (["sizes.budget=B+", "recipe.base_batch_size=1", "sizes.base_size=8"], "under 1 image|coincide"),
+        (["model=timm", "model.name=rsnet50"], "did you mean resnet50"),
+        (["model=vit_tiny_patch16_224"], r"does not take images of \[20, 24, 28, 36, 40\] px"),
+        (["recipe.optimizer.opt=sdg"], "got 'sdg'"),
+        (["trainer.devices=1000", "trainer.accelerator=cpu"], "trainer.devices: expected at most"),
+        (["trainer=gpu"], "trainer: .*gpu"),
+        (["data.source.train_images=7"], "expected a multiple of 10"),
+    ],
+)
+def test_a_mistake_is_answered_in_one_sentence(command, capfd, arguments, message):
+    assert command(*_QUICK, *arguments) != 0
+    stderr = capfd.readouterr().err
+    answers = [line for line in stderr.splitlines() if line.startswith("sizemix: ")]
+    assert len(answers) == 1
+    assert "Traceback" not in stderr
+    assert re.search(message, answers[0]), answers[0]
+
+
+def test_a_run_folder_holds_what_the_readme_says(command, tmp_path, capfd):
+    small = ("sizes.image_sizes=[8,12]", "sizes.shares=[0.5,0.5]", "sizes.base_size=12", "evaluation.eval_sizes=[8,12]")
+    assert command(*_QUICK, *small, "seed=3") == 0
+    (folder,) = (tmp_path / "outputs").glob("*/*-resnet20_cifar-mixed")
+    for name in (
+        "plan.csv",
+        "metrics.csv",
+        "curve.csv",
+        "summary.json",
+        "checkpoints/last.ckpt",
+        "checkpoints/best.ckpt",
+    ):
+        assert (folder / name).stat().st_size > 0, name
+    assert (folder / "curve.png").read_bytes().startswith(b"\x89PNG")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    assert config["seed"] == 3
+    assert config["evaluation"]["val_size"] == 12, "config.yaml is resolved"
+    assert (folder / "curve.csv").read_text().splitlines()[0] == "image_size,num_images,top1,top1_recalibrated"
+    printed = capfd.readouterr().out
+    assert "8 px" in printed
+    assert "Run folder" in printed
+
+    assert command(f"resume={folder}") == 0
+    assert "Finished already" in capfd.readouterr().out
+
+
+def test_a_resumed_run_takes_no_other_configuration(command, tmp_path, capfd):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("data: {num_workers: 0}\n")
+    assert command(f"resume={folder}", "model=resnet50") == 2
+    assert "keeps its configuration: expected only data.num_workers" in capfd.readouterr().err
+
+
+def test_help_shows_every_group_with_its_choices_and_examples():
+    shown = subprocess.run(
+        [sys.executable, "-m", "sizemix.cli.main", "train", "--help"], capture_output=True, text=True, check=True
+    ).stdout
+    for part in ("sizes: fixed, mixed", "model: ", "resnet50", "recipe: adamw, mixmatch, scratch", "Examples:", "-m "):
+        assert part in shown
+
+
+@pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--help"], 0), (["dance"], 2)])
+def test_the_command_itself_explains_what_it_knows(arguments, code):
+    done = subprocess.run([sys.executable, "-m", "sizemix.cli.main", *arguments], capture_output=True, text=True)
+    assert done.returncode == code
+    assert "train" in done.stdout + done.stderr
