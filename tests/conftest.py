@@ -6,12 +6,16 @@ from collections.abc import Callable
 import hydra
 import pytest
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from sizemix.cli.train import CONF
 from sizemix.data.sources import ImageDataset, Split
 
 os.environ["WANDB_SILENT"] = "true"
+# Networks and images here are so small that a second thread costs more than it brings; processes started by tests
+# inherit this.
+os.environ["OMP_NUM_THREADS"] = "1"
+torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -35,7 +39,6 @@ def compose() -> Callable[..., DictConfig]:
     def composed(*overrides: str) -> DictConfig:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("train", [*overrides, "name=test"])
-        OmegaConf.resolve(config)
         return config
 
     return composed

@@ -188,7 +188,7 @@ def _instantiate(settings: DictConfig, where: str, **more: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from error
-        if isinstance(cause, (TypeError, ValueError, MisconfigurationException)) or cause is None:
+        if isinstance(cause, TypeError | ValueError | ImportError | MisconfigurationException) or cause is None:
             reason = " ".join(str(cause or error).split())
             raise UserError(f"{where}: {reason.rstrip('.')}; see conf/ for what it takes.") from error
         raise

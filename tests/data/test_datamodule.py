@@ -1,0 +1,88 @@
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from sizemix.data.batches import Batch
+from sizemix.data.datamodule import SizedDataModule
+from sizemix.errors import UserError
+from sizemix.sizes.budget import step_shapes
+from sizemix.sizes.plan import plan_sizes
+from sizemix.sizes.schedule import MixedSizes
+
+
+def datamodule_for(dataset, *, seed=0, base_batch_size=8):
+    datamodule = SizedDataModule(dataset, crop_padding=1, flip=True, val_size=8, eval_batch_size=5)
+    trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, max_epochs=2)
+    datamodule.trainer = trainer
+    shapes = step_shapes((4, 8), budget="D+", base_size=8, base_batch_size=base_batch_size)
+    schedule = MixedSizes((4, 8), (0.5, 0.5))
+    datamodule.use_plan(plan_sizes(schedule, shapes=shapes, num_images=40, num_epochs=2, seed=seed, base_size=8))
+    return datamodule
+
+
+def test_batches_are_normalised_to_three_channels_of_the_step_size(tiny_dataset):
+    datamodule = datamodule_for(tiny_dataset)
+    items = list(datamodule.train_dataloader())
+    for item, spec in zip(items, datamodule.plan.epoch_specs(0), strict=True):
+        assert item.images.dtype is torch.uint8
+        batch = datamodule.on_after_batch_transfer(item, 0)
+        images = spec.global_batch_size * spec.num_repeats
+        assert batch.images.shape == (images, 3, spec.image_size, spec.image_size)
+        assert batch.images.is_contiguous(memory_format=torch.channels_last)
+        assert torch.allclose(batch.images[:, :1], (item.images.float() / 255 - 0.5) / 0.5, atol=1e-5)
+
+
+def test_test_batches_show_every_image_once_in_order(tiny_dataset):
+    batches = list(datamodule_for(tiny_dataset).test_batches(8))
+    assert [len(batch.targets) for batch in batches] == [5, 5, 2]
+    shown = torch.cat([batch.images for batch in batches])[:, :1]
+    assert torch.allclose(shown, (tiny_dataset.test.images.float() / 255 - 0.5) / 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("augment", [False, True])
+def test_calibration_shows_the_same_training_images_at_every_size(tiny_dataset, augment):
+    datamodule = datamodule_for(tiny_dataset)
+    options = {"num_images": 30, "batch_size": 8, "augment": augment}
+    by_size = {size: list(datamodule.calibration_batches(size, **options)) for size in (4, 8)}
+    for batches in by_size.values():
+        assert [len(batch.targets) for batch in batches] == [8, 8, 8], "batches of equal size only"
+    targets = [torch.cat([batch.targets for batch in batches]) for batches in by_size.values()]
+    assert torch.equal(*targets)
+    again = list(datamodule.calibration_batches(8, **options))
+    assert all(torch.equal(one.images, other.images) for one, other in zip(by_size[8], again, strict=True))
+
+
+def test_a_checkpoint_of_the_same_run_is_accepted(tiny_dataset):
+    state = datamodule_for(tiny_dataset).state_dict()
+    datamodule_for(tiny_dataset).load_state_dict(state)
+
+
+def test_a_checkpoint_of_another_plan_is_refused_by_name(tiny_dataset):
+    state = datamodule_for(tiny_dataset).state_dict()
+    with pytest.raises(UserError, match=r"another size plan \(seed differ: 0 then, 1 now\)"):
+        datamodule_for(tiny_dataset, seed=1).load_state_dict(state)
+    with pytest.raises(UserError, match=r"another size plan \(shapes differ"):
+        datamodule_for(tiny_dataset, base_batch_size=10).load_state_dict(state)
+
+
+def test_a_checkpoint_of_other_images_is_refused(tiny_dataset):
+    state = datamodule_for(tiny_dataset).state_dict()
+    tiny_dataset.train.images[3, 0, 2, 2] += 1
+    with pytest.raises(UserError, match="trained on other images"):
+        datamodule_for(tiny_dataset).load_state_dict(state)
+
+
+@pytest.mark.gpu
+def test_batches_made_on_the_gpu_are_those_made_on_the_cpu(tiny_dataset):
+    on_cpu = datamodule_for(tiny_dataset)
+    on_gpu = datamodule_for(tiny_dataset)
+    on_gpu.trainer = pl.Trainer(accelerator="gpu", devices=1, logger=False, enable_checkpointing=False)
+    on_gpu.setup("fit")
+    device = torch.device("cuda", 0)
+    for request, item in zip(on_gpu.train_dataloader(), on_cpu.train_dataloader(), strict=True):
+        made = on_gpu.transfer_batch_to_device(request, device, 0)
+        assert isinstance(made, Batch)
+        assert made.images.is_cuda
+        difference = (made.images.cpu().int() - item.images.int()).abs().max()
+        assert difference <= 1, "the two resizes round differently by at most one grey level"
+        assert torch.equal(made.targets.cpu(), item.targets)

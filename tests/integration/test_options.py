@@ -1,0 +1,92 @@
+"""Options that change how a run is carried out, each in a real run of one epoch."""
+
+import json
+
+import pytest
+import torch
+
+from sizemix.runs.folder import RunFolder
+from sizemix.training.run import carry_out
+
+_TINY = (
+    "data.source.train_images=100",
+    "sizes.image_sizes=[8,12]",
+    "sizes.shares=[0.5,0.5]",
+    "sizes.base_size=12",
+    "recipe.base_batch_size=20",
+    "evaluation.eval_sizes=[8,12]",
+    "evaluation.calibration_images=40",
+    "trainer.max_epochs=1",
+    "trainer.log_every_n_steps=1",
+    "trainer.enable_progress_bar=false",
+    "trainer.accelerator=cpu",
+)
+
+
+@pytest.fixture
+def carried_out(compose, tmp_path):
+    def run(*overrides):
+        folder = RunFolder.create(tmp_path / "run", compose(*_TINY, *overrides))
+        carry_out(folder)
+        return folder
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["trainer.precision=bf16-mixed"],
+        ["trainer.gradient_clip_val=0.1"],
+        ["trainer.accumulate_grad_batches=2", "recipe.label_smoothing=0.1", "model.drop_path_rate=0.2"],
+        ["recipe=adamw", "recipe.base_batch_size=20"],
+        ["recipe=mixmatch", "recipe.base_batch_size=20", "sizes.budget=B+"],
+        ["evaluation.calibration_transform=train"],
+    ],
+)
+def test_the_run_ends_with_a_summary(carried_out, overrides):
+    summary = json.loads(carried_out(*overrides).summary_file.read_text())
+    assert [point["image_size"] for point in summary["curve"]] == [8, 12]
+    assert all(0 <= point["top1_recalibrated"] <= 1 for point in summary["curve"])
+    assert summary["plan"]["images_seen"] == pytest.approx(100, abs=20)
+
+
+def test_a_model_without_batch_norm_has_one_column(carried_out, capsys):
+    folder = carried_out("model=timm", "model.name=test_convnext", "sizes.image_sizes=[32,64]", "sizes.base_size=32",
+                         "evaluation.eval_sizes=[32]", "recipe=adamw", "recipe.base_batch_size=20")  # fmt: skip
+    assert "nothing to recalibrate" in capsys.readouterr().out
+    assert json.loads(folder.summary_file.read_text())["curve"][0]["top1_recalibrated"] is None
+
+
+def test_tensorboard_gets_its_files_besides_the_csv(carried_out):
+    folder = carried_out("logger=tensorboard")
+    assert list((folder.path / "tensorboard").glob("events.out.tfevents.*"))
+    assert folder.metrics_csv.exists()
+
+
+def test_wandb_works_offline_and_its_run_is_named_by_the_run_id(carried_out):
+    folder = carried_out("logger=wandb", "logger.mode=offline")
+    (run,) = (folder.path / "wandb").glob("offline-run-*")
+    assert run.name.endswith(folder.config().run_id)
+
+
+def test_the_last_batch_of_statistics_is_that_of_training(carried_out):
+    """Evaluation recalibrates, and must leave no trace in a checkpoint or the network."""
+    folder = carried_out("checkpoint.every_steps=1")
+    state = torch.load(folder.last_checkpoint, weights_only=True)["state_dict"]
+    tracked = {int(value) for name, value in state.items() if name.endswith("num_batches_tracked")}
+    steps = json.loads(folder.summary_file.read_text())["plan"]["steps"]
+    assert tracked == {steps}
+
+
+@pytest.mark.slow
+def test_compiling_makes_one_graph_a_size_and_trains(carried_out):
+    import torch._dynamo
+
+    torch._dynamo.reset()
+    folder = carried_out("model.compile=true")
+    assert folder.finished
+    frames = torch._dynamo.utils.counters["frames"]
+    assert frames["ok"] == frames["total"]
+    state = torch.load(folder.last_checkpoint, weights_only=True)["state_dict"]
+    assert not any("_orig_mod" in name for name in state)

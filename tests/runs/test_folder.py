@@ -1,0 +1,37 @@
+import json
+
+import pytest
+from omegaconf import OmegaConf
+
+from sizemix.errors import UserError
+from sizemix.runs.folder import RunFolder
+
+
+def config():
+    return OmegaConf.create({"seed": 1, "run_id": None, "twice": "${seed}"})
+
+
+def test_a_new_run_holds_its_resolved_configuration_and_an_id(tmp_path):
+    RunFolder.create(tmp_path / "run", config())
+    kept = RunFolder.open(tmp_path / "run").config()
+    assert kept.twice == 1
+    assert len(kept.run_id) == 8
+
+
+def test_a_folder_holds_one_run_only(tmp_path):
+    RunFolder.create(tmp_path, config())
+    with pytest.raises(UserError, match="holds a run already; continue it with resume="):
+        RunFolder.create(tmp_path, config())
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path):
+    with pytest.raises(UserError, match=r"expected a run folder with a config\.yaml"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_run_is_finished_with_its_summary(tmp_path):
+    folder = RunFolder.create(tmp_path, config())
+    assert not folder.finished
+    folder.save_summary({"top1": 0.5})
+    assert folder.finished
+    assert json.loads(folder.summary_file.read_text()) == {"top1": 0.5}
