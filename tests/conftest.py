@@ -38,7 +38,6 @@ def compose() -> Callable[..., DictConfig]:
 
     def composed(*overrides: str) -> DictConfig:
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            config = hydra.compose("train", [*overrides, "name=test"])
-        return config
+            return hydra.compose("train", [*overrides, "name=test"])
 
     return composed
