@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from sizemix.runs.folder import RunFolder
+from sizemix.training import run
 from sizemix.training.run import carry_out
 
 _TINY = (
@@ -25,12 +26,12 @@ _TINY = (
 
 @pytest.fixture
 def carried_out(compose, tmp_path):
-    def run(*overrides):
+    def start(*overrides):
         folder = RunFolder.create(tmp_path / "run", compose(*_TINY, *overrides))
         carry_out(folder)
         return folder
 
-    return run
+    return start
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,26 @@ def test_the_last_batch_of_statistics_is_that_of_training(carried_out):
     tracked = {int(value) for name, value in state.items() if name.endswith("num_batches_tracked")}
     steps = json.loads(folder.summary_file.read_text())["plan"]["steps"]
     assert tracked == {steps}
+
+
+def test_a_run_killed_while_it_is_evaluated_is_evaluated_on_resume(compose, tmp_path, monkeypatch):
+    summaries = []
+    for name, killed in (("whole", False), ("killed", True)):
+        folder = RunFolder.create(tmp_path / name, compose(*_TINY))
+        if killed:
+            with monkeypatch.context() as patch:
+                patch.setattr(run, "accuracy_curve", _interrupted)
+                with pytest.raises(KeyboardInterrupt):
+                    carry_out(folder)
+            assert not folder.finished
+        carry_out(folder)
+        summaries.append(json.loads(folder.summary_file.read_text()))
+    for part in ("curve", "validation", "plan"):
+        assert summaries[0][part] == summaries[1][part]
+
+
+def _interrupted(*arguments, **options):
+    raise KeyboardInterrupt
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ from sizemix.errors import UserError
 from sizemix.sizes.budget import StepShape, step_shapes
 from sizemix.sizes.plan import SizePlan, plan_sizes
 from sizemix.sizes.schedule import MixedSizes
+from sizemix.sizes.spending import spending
 
 
 @dataclass(frozen=True)
@@ -199,7 +200,7 @@ def test_the_costs_of_the_authors_regimes(sizes, shares, budget, base_size, cost
     def relative_cost(share_of):
         shapes = step_shapes(sizes, budget=budget, base_size=base_size, base_batch_size=256)
         schedule = MixedSizes(sizes, shares)
-        return plan_sizes(
+        plan = plan_sizes(
             schedule,
             shapes=shapes,
             num_images=1_000_000,
@@ -207,7 +208,8 @@ def test_the_costs_of_the_authors_regimes(sizes, shares, budget, base_size, cost
             seed=0,
             base_size=base_size,
             share_of=share_of,
-        ).relative_cost
+        )
+        return spending(plan).relative_cost
 
     assert relative_cost("images") == pytest.approx(cost, abs=0.006)
     assert relative_cost("steps") == pytest.approx(pixels_by_steps, abs=0.012)

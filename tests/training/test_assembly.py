@@ -3,6 +3,7 @@ import pytest
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.errors import UserError
 from sizemix.runs.folder import RunFolder
+from sizemix.sizes.spending import spending
 from sizemix.training.assembly import assemble
 
 _QUICK = ("data.source.train_images=100", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
@@ -53,7 +54,7 @@ def test_the_shipped_regimes(assembled, overrides, sizes):
 def test_compute_shares_follow_the_measured_cost_of_the_network(assembled):
     run = assembled("sizes=mixed", "sizes.share_of=compute", "model=resnet18", "recipe.base_batch_size=10")
     plan = run.scheduler.plan(num_images=9000, num_epochs=4)
-    for row, share in zip(plan.totals, plan.inputs.shares[0].values(), strict=True):
+    for row, share in zip(spending(plan).sizes, plan.inputs.shares[0].values(), strict=True):
         assert row.compute_share == pytest.approx(share, abs=0.004)
 
 

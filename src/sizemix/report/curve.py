@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from rich.console import Group
 from rich.table import Table
 
-from sizemix.checkpointing.atomic import write_atomically
 from sizemix.evaluation.curve import CurvePoint
+from sizemix.runs.atomic import write_atomically
 
 _TRAINING, _RECALIBRATED = "#8c8c8c", "#0b6e99"
 

@@ -8,16 +8,18 @@ from pathlib import Path
 from rich.console import Group
 from rich.table import Table
 
-from sizemix.checkpointing.atomic import write_atomically
+from sizemix.runs.atomic import write_atomically
 from sizemix.sizes.plan import SizePlan
+from sizemix.sizes.spending import spending
 
 
 def plan_table(plan: SizePlan) -> Group:
     """What the run spends at each size, and below it the figures of the whole."""
+    spent = spending(plan)
     table = Table()
     for heading in ("size", "batch", "copies", "steps", "of images", "of steps", "of compute"):
         table.add_column(heading, justify="right")
-    for row in plan.totals:
+    for row in spent.sizes:
         shape = plan.inputs.shapes[row.image_size]
         shares = (row.image_share, row.step_share, row.compute_share)
         table.add_row(
@@ -30,8 +32,8 @@ def plan_table(plan: SizePlan) -> Group:
     return Group(
         f"Plan: {plan.num_epochs} epochs, {plan.num_steps} steps, {plan.images_seen} images",
         table,
-        f"mean side {plan.mean_size:.1f} px, root mean square {plan.rms_size:.1f} px; "
-        f"compute {plan.relative_cost:.2f} x that of the same images at {plan.inputs.base_size} px",
+        f"mean side {spent.mean_size:.1f} px, root mean square {spent.rms_size:.1f} px; "
+        f"compute {spent.relative_cost:.2f} x that of the same images at {plan.inputs.base_size} px",
     )
 
 

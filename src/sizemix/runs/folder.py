@@ -8,8 +8,8 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from sizemix.checkpointing.atomic import write_atomically
 from sizemix.errors import UserError
+from sizemix.runs.atomic import write_atomically
 
 
 class RunFolder:

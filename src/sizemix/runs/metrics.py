@@ -11,7 +11,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from sizemix.checkpointing.atomic import write_atomically
+from sizemix.runs.atomic import write_atomically
 
 _SECONDS_BETWEEN_WRITES = 10.0
 
@@ -57,6 +57,10 @@ class MetricsCsv(Logger):
             self.rows[-1].update(figures)
         else:
             self.rows.append({"step": str(step), **figures})
+
+    def last(self, name: str) -> float:
+        """The newest figure of that name, which a process before a resume may have logged."""
+        return next(float(row[name]) for row in reversed(self.rows) if name in row)
 
     def drop_after(self, step: int) -> None:
         """Forgets the rows of steps from this one on, which a resumed run logs again."""

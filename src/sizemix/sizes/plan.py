@@ -6,7 +6,6 @@ before anything trains; its fingerprint goes into every checkpoint.
 
 import hashlib
 import json
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -67,18 +66,6 @@ class PlanInputs:
     shares: tuple[Mapping[int, float], ...]
     shapes: Mapping[int, StepShape]
     cost: Mapping[int, float]
-
-
-@dataclass(frozen=True)
-class SizeTotals:
-    """What a whole run spends at one size, as planned (realised, not configured)."""
-
-    image_size: int
-    steps: int
-    images: int
-    image_share: float
-    step_share: float
-    compute_share: float
 
 
 def plan_sizes(
@@ -193,40 +180,9 @@ class SizePlan:
         first = int(self._first_steps[epoch])
         return (self.spec(step) for step in range(first + start, first + self.epoch_length(epoch)))
 
-    @cached_property
-    def totals(self) -> tuple[SizeTotals, ...]:
-        """What the run spends at each size, by increasing size."""
-        steps = {size: sum(int((sizes == size).sum()) for sizes in self._sizes_by_epoch) for size in self.image_sizes}
-        images = {size: number * self._batch(size) for size, number in steps.items()}
-        compute = {size: number * self._cost(size) for size, number in images.items()}
-        total = sum(compute.values())
-        return tuple(
-            SizeTotals(
-                image_size=size,
-                steps=steps[size],
-                images=images[size],
-                image_share=images[size] / self.images_seen,
-                step_share=steps[size] / self.num_steps,
-                compute_share=compute[size] / total,
-            )
-            for size in self.image_sizes
-        )
-
-    @property
-    def mean_size(self) -> float:
-        """Mean side over source images, pixels."""
-        return sum(row.image_share * row.image_size for row in self.totals)
-
-    @property
-    def rms_size(self) -> float:
-        """Root-mean-square side over source images, pixels."""
-        return math.sqrt(sum(row.image_share * row.image_size**2 for row in self.totals))
-
-    @property
-    def relative_cost(self) -> float:
-        """Training cost against showing the same source images once each at the base size."""
-        cost = sum(row.images * self._cost(row.image_size) for row in self.totals)
-        return cost / (self.images_seen * self.inputs.cost[self.inputs.base_size])
+    def steps_at(self, image_size: int) -> int:
+        """Steps of the run at a size."""
+        return sum(int((sizes == image_size).sum()) for sizes in self._sizes_by_epoch)
 
     @cached_property
     def fingerprint(self) -> str:
@@ -248,9 +204,6 @@ class SizePlan:
 
     def _batch(self, size: int) -> int:
         return self.inputs.shapes[size].global_batch_size
-
-    def _cost(self, size: int) -> float:
-        return self.inputs.shapes[size].num_repeats * self.inputs.cost[size]
 
 
 def _sizes_by_epoch(inputs: PlanInputs) -> list[NDArray[np.int64]]:

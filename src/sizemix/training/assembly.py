@@ -17,7 +17,7 @@ from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.callbacks.progress import SizeProgressBar
 from sizemix.callbacks.size_scheduler import SizeScheduler
 from sizemix.callbacks.throughput import Throughput
-from sizemix.checkpointing.atomic import AtomicCheckpointIO
+from sizemix.checkpointing.io import AtomicCheckpointIO
 from sizemix.checkpointing.last import LastCheckpoint
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.sources import ImageDataset

@@ -6,28 +6,24 @@ further devices by repeating the command line, which must not compose the config
 
 import argparse
 import logging
-import platform
 import sys
 import time
 import warnings
 from collections.abc import Sequence
-from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 import torch
-import wandb
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
-from sizemix import __version__
 from sizemix.errors import UserError
 from sizemix.evaluation.curve import CurvePoint, accuracy_curve
-from sizemix.report.curve import curve_table, draw_curve, write_curve_csv
+from sizemix.report.curve import curve_table
 from sizemix.report.plan import plan_table, write_plan_csv
 from sizemix.runs.folder import RunFolder
 from sizemix.training.assembly import Run, assemble
+from sizemix.training.results import save_results, title_of, training_seconds
 
 _EXIT_USER_ERROR, _EXIT_INTERRUPTED, _EXIT_TERMINATED = 2, 130, 143
 
@@ -57,7 +53,6 @@ def carry_out(folder: RunFolder) -> None:
         console.print(f"Finished already: {folder.path}")
         return
     run = assemble(config, folder)
-    started = time.perf_counter()
     if run.trainer.is_global_zero:
         _announce(run, folder, console)
         for logger in run.trainer.loggers:
@@ -67,19 +62,10 @@ def carry_out(folder: RunFolder) -> None:
         return
     trained = time.perf_counter()
     points = _evaluate(run, config)
-    write_curve_csv(points, folder.curve_csv)
-    title = f"{config.name} on {run.datamodule.dataset.name}"
-    sizes = run.scheduler.planned.image_sizes
-    draw_curve(points, folder.curve_png, title=title, train_sizes=sizes)
-    seconds = {
-        "training": run.timer.time_elapsed("train") + run.timer.time_elapsed("validate"),
-        "evaluation": time.perf_counter() - trained,
-        "this_process": time.perf_counter() - started,
-    }
-    _log_curve(run, points)
-    folder.save_summary(_summary(run, config, points, seconds))
-    console.print(curve_table(points, title=f"Test top-1 by image size, {title}"))
-    console.print(f"Trained in {seconds['training']:.0f} s. Run folder: {folder.path}", soft_wrap=True)
+    evaluation_seconds = time.perf_counter() - trained
+    save_results(run, config, folder, points=points, evaluation_seconds=evaluation_seconds)
+    console.print(curve_table(points, title=f"Test top-1 by image size, {title_of(run, config)}"))
+    console.print(f"Trained in {training_seconds(run):.0f} s. Run folder: {folder.path}", soft_wrap=True)
 
 
 def _announce(run: Run, folder: RunFolder, console: Console) -> None:
@@ -123,54 +109,6 @@ def _evaluate(run: Run, config: DictConfig) -> list[CurvePoint]:
             ),
             show_progress=config.trainer.enable_progress_bar,
         )
-
-
-def _log_curve(run: Run, points: list[CurvePoint]) -> None:
-    """The curve for the loggers besides metrics.csv, which then close."""
-    figures = {f"test/top1@{point.image_size}": point.top1 for point in points}
-    for point in points:
-        if point.top1_recalibrated is not None:
-            figures[f"test/top1_recalibrated@{point.image_size}"] = point.top1_recalibrated
-    for logger in run.trainer.loggers:
-        if logger is not run.metrics:
-            logger.log_metrics(figures, step=run.scheduler.planned.num_steps)
-            logger.finalize("success")
-    wandb.finish()
-
-
-def _summary(run: Run, config: DictConfig, points: list[CurvePoint], seconds: dict[str, float]) -> dict[str, Any]:
-    plan = run.scheduler.planned
-    final = run.trainer.callback_metrics
-    best = run.best.best_model_score
-    return {
-        "name": config.name,
-        "seed": config.seed,
-        "data": run.datamodule.dataset.name,
-        "model": config.model.name,
-        "validation": {
-            "image_size": config.evaluation.val_size,
-            "final_top1": float(final[run.model.val_metric]),
-            "best_top1": None if best is None else float(best),
-        },
-        "curve": [asdict(point) for point in points],
-        "plan": {
-            "fingerprint": plan.fingerprint,
-            "steps": plan.num_steps,
-            "images_seen": plan.images_seen,
-            "mean_size": plan.mean_size,
-            "rms_size": plan.rms_size,
-            "cost_against_base_size": plan.relative_cost,
-            "sizes": [asdict(totals) for totals in plan.totals],
-        },
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "device": str(run.trainer.strategy.root_device),
-        "num_threads": torch.get_num_threads(),
-        "versions": {
-            "sizemix": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning", "timm")},
-        },
-    }
 
 
 def _options(config: DictConfig) -> dict[str, Any]:

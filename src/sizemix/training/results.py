@@ -1,0 +1,81 @@
+"""What a finished run leaves in its folder and tells its loggers."""
+
+import platform
+from collections.abc import Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import wandb
+from omegaconf import DictConfig
+
+from sizemix import __version__
+from sizemix.evaluation.curve import CurvePoint
+from sizemix.report.curve import draw_curve, write_curve_csv
+from sizemix.runs.folder import RunFolder
+from sizemix.sizes.spending import spending
+from sizemix.training.assembly import Run
+
+
+def save_results(
+    run: Run, config: DictConfig, folder: RunFolder, *, points: Sequence[CurvePoint], evaluation_seconds: float
+) -> None:
+    """Writes curve.csv, curve.png and, last, summary.json, which marks the run as finished."""
+    write_curve_csv(points, folder.curve_csv)
+    draw_curve(points, folder.curve_png, title=title_of(run, config), train_sizes=run.scheduler.planned.image_sizes)
+    _log_curve(run, points)
+    folder.save_summary(_summary(run, config, points, evaluation_seconds))
+
+
+def title_of(run: Run, config: DictConfig) -> str:
+    """What tables and pictures call the run."""
+    return f"{config.name} on {run.datamodule.dataset.name}"
+
+
+def training_seconds(run: Run) -> float:
+    """Seconds of training and its validations, over all processes that a resumed run took."""
+    return run.timer.time_elapsed("train") + run.timer.time_elapsed("validate")
+
+
+def _log_curve(run: Run, points: Sequence[CurvePoint]) -> None:
+    """The curve for the loggers besides metrics.csv, which then close."""
+    figures = {f"test/top1@{point.image_size}": point.top1 for point in points}
+    for point in points:
+        if point.top1_recalibrated is not None:
+            figures[f"test/top1_recalibrated@{point.image_size}"] = point.top1_recalibrated
+    for logger in run.trainer.loggers:
+        if logger is not run.metrics:
+            logger.log_metrics(figures, step=run.scheduler.planned.num_steps)
+            logger.finalize("success")
+    wandb.finish()
+
+
+def _summary(run: Run, config: DictConfig, points: Sequence[CurvePoint], evaluation_seconds: float) -> dict[str, Any]:
+    plan, best = run.scheduler.planned, run.best.best_model_score
+    return {
+        "name": config.name,
+        "seed": config.seed,
+        "data": run.datamodule.dataset.name,
+        "model": config.model.name,
+        "validation": {
+            "image_size": config.evaluation.val_size,
+            "final_top1": run.metrics.last(run.model.val_metric),
+            "best_top1": None if best is None else float(best),
+        },
+        "curve": [asdict(point) for point in points],
+        "plan": {
+            "fingerprint": plan.fingerprint,
+            "steps": plan.num_steps,
+            "images_seen": plan.images_seen,
+            "spending": asdict(spending(plan)),
+        },
+        "seconds": {"training": round(training_seconds(run), 3), "evaluation": round(evaluation_seconds, 3)},
+        "device": str(run.trainer.strategy.root_device),
+        "num_threads": torch.get_num_threads(),
+        "versions": {
+            "sizemix": __version__,
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning", "timm")},
+        },
+    }
