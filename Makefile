@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup train test lint format lock data bench clean
+.PHONY: setup train test lint format lock
 
 train: setup
 	$(PY) train.py $(ARGS)

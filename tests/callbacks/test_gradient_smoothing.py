@@ -1,9 +1,15 @@
 import pytest
+import pytorch_lightning as pl
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sizemix.callbacks.gradient_smoothing import smooth_gradients
+from sizemix.callbacks.gradient_smoothing import GradientSmoothing, smooth_gradients
+from sizemix.callbacks.size_scheduler import SizeScheduler
+from sizemix.data.datamodule import SizedDataModule
+from sizemix.sizes.schedule import MixedSizes
+from sizemix.training.classifier import ImageClassifier
+from sizemix.training.optim import CosineLR
 
 
 def gradients(norm):
@@ -53,3 +59,42 @@ def test_a_gradient_of_zero_stays_zero():
     step = gradients(0.0)
     smooth_gradients(step, running, decay=0.9)
     assert joint_norm(step) == 0
+
+
+class Norms(pl.Callback):
+    """Notes the gradient norm of every step, at its place among the callbacks."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_before_optimizer_step(self, trainer, pl_module, optimizer):
+        self.seen.append(joint_norm([parameter.grad for parameter in pl_module.parameters()]))
+
+
+def test_in_training_every_step_gets_the_running_mean_as_its_norm(tiny_dataset):
+    torch.manual_seed(0)
+    before, after = Norms(), Norms()
+    model = ImageClassifier(
+        torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 2)),
+        architecture={"name": "linear"},
+        num_classes=2,
+        optimizer={"opt": "momentum", "lr": 0.1},
+        lr_schedule=CosineLR(),
+        val_size=8,
+    )
+    scheduler = SizeScheduler(MixedSizes((8,), (1.0,)), budget="constant", base_size=8, base_batch_size=5, seed=0)
+    trainer = pl.Trainer(
+        callbacks=[scheduler, before, GradientSmoothing(), after],
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+    trainer.fit(model, datamodule=SizedDataModule(tiny_dataset, crop_padding=1, flip=True, val_size=8))
+    assert len(before.seen) == 8
+    running = before.seen[0]
+    for raw, smoothed in zip(before.seen, after.seen, strict=True):
+        running = 0.9 * running + 0.1 * raw
+        assert smoothed == pytest.approx(running, rel=1e-4)

@@ -26,7 +26,7 @@ def parts(dataset):
     scheduler = SizeScheduler(MixedSizes((6, 8), (0.5, 0.5)), budget="B+", base_size=8, base_batch_size=6, seed=0)
     model = ImageClassifier(
         build_backbone("resnet20_cifar", num_classes=2),
-        name="resnet20_cifar",
+        architecture={"name": "resnet20_cifar"},
         num_classes=2,
         optimizer={"opt": "momentum", "lr": 0.05},
         lr_schedule=CosineLR(),

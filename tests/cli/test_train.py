@@ -5,10 +5,13 @@ import subprocess
 import sys
 
 import pytest
+import torch
 import yaml
 
 from sizemix.cli import train
 from sizemix.training import run
+
+has_gpu = torch.cuda.is_available()
 
 _QUICK = ("data.source.train_images=100", "trainer.max_epochs=1", "trainer.enable_progress_bar=false")
 
@@ -36,7 +39,7 @@ def command(monkeypatch, tmp_path):
         (["trainer.max_epochs=0"], "trainer.max_epochs: expected a whole number of at least 1, got 0"),
         (["trainer.precision=8"], "trainer.precision: expected one of 32-true, bf16-mixed, 16-mixed, got 8"),
         (["+trainer.max_steps=3"], "trainer.max_steps would cut the size plan short"),
-        (["seed=-1"], "seed: expected a whole number of at least 0, got -1"),
+        (["seed=-1"], "seed: expected a whole number from 0 to 4294967295, got -1"),
         (["evaluation.eval_sizes=16"], "evaluation.eval_sizes: expected a list"),
         (["sizes.image_sizes=28"], "sizes.image_sizes: expected a list"),
         (["recipe.gradient_smoothing=maybe"], "expected one of true, false, auto, got 'maybe'"),
@@ -47,12 +50,19 @@ def command(monkeypatch, tmp_path):
         (["sizes.image_sizes=[-4,20]"], "sizes.image_sizes: expected a list"),
         (["sizes.shares=[0.5,0.5]"], "one share for each of the 7 image sizes"),
         (["recipe.base_batch_size=500"], "more than the 100 training images"),
-        (["sizes.budget=B+", "recipe.base_batch_size=1", "sizes.base_size=8"], "under 1 image|coincide"),
+        (["sizes.budget=B+", "recipe.base_batch_size=1"], "a step at 40 px would hold under 1 image"),
+        (["seed=5000000000"], "seed: expected a whole number from 0 to 4294967295, got 5000000000"),
+        (["model.drop_path_rate=1.5"], "model.drop_path_rate: expected a number from 0 to 0.99"),
+        (["model=timm", "model.name=resnet50.foo"], "resnet50.foo cannot be built"),
+        (["logger=wandb", "logger.mode=foo"], "logger.mode: expected one of online, offline, disabled, got 'foo'"),
+        (["logger=wandb"], "logger: W&B says: .*wandb login.*logger.mode=offline"),
+        (["trainer.devices=1000"], "trainer.devices: expected at most"),
+        (["+trainer.sync_batchnorm=true"], "trainer.sync_batchnorm would"),
         (["model=timm", "model.name=rsnet50"], "did you mean resnet50"),
         (["model=vit_tiny_patch16_224"], r"does not take images of \[20, 24, 28, 36, 40\] px"),
         (["recipe.optimizer.opt=sdg"], "got 'sdg'"),
         (["trainer.devices=1000", "trainer.accelerator=cpu"], "trainer.devices: expected at most"),
-        (["trainer=gpu"], "trainer: .*gpu"),
+        pytest.param(["trainer=gpu"], "trainer: .*gpu", marks=pytest.mark.skipif(has_gpu, reason="there is a GPU")),
         (["data.source.train_images=7"], "expected a multiple of 10"),
     ],
 )
@@ -97,6 +107,24 @@ def test_a_resumed_run_takes_no_other_configuration(command, tmp_path, capfd):
     (folder / "config.yaml").write_text("data: {num_workers: 0}\n")
     assert command(f"resume={folder}", "model=resnet50") == 2
     assert "keeps its configuration: expected only data.num_workers" in capfd.readouterr().err
+
+
+def test_a_resumed_run_checks_what_may_change(command, tmp_path, capfd):
+    assert command(*_QUICK, "+trainer.strategy=foo") == 2
+    (folder,) = (tmp_path / "outputs").glob("*/*")
+    before = (folder / "config.yaml").read_bytes()
+    assert command(f"resume={folder}", "data.num_workers=abc") == 2
+    assert "data.num_workers: expected a whole number of at least 0, got 'abc'" in capfd.readouterr().err
+    assert (folder / "config.yaml").read_bytes() == before
+
+
+def test_a_sweep_goes_on_behind_a_bad_job_and_says_which_failed(command, tmp_path, capfd):
+    small = ("sizes.image_sizes=[8,12]", "sizes.shares=[0.5,0.5]", "sizes.base_size=12", "evaluation.eval_sizes=[8]")
+    assert command("-m", *_QUICK, *small, "seed=-1,0", "evaluation.calibration_images=50") == 2
+    stderr = capfd.readouterr().err
+    assert "job 0: seed: expected a whole number" in stderr
+    (folder,) = (tmp_path / "multirun").glob("*/*/1-*")
+    assert (folder / "summary.json").exists()
 
 
 def test_help_shows_every_group_with_its_choices_and_examples():

@@ -1,9 +1,12 @@
+from dataclasses import replace
+
 import pytest
 import pytorch_lightning as pl
 import torch
 
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
+from sizemix.data.sources import Split
 from sizemix.errors import UserError
 from sizemix.sizes.budget import step_shapes
 from sizemix.sizes.plan import plan_sizes
@@ -39,6 +42,11 @@ def test_test_batches_show_every_image_once_in_order(tiny_dataset):
     assert torch.allclose(shown, (tiny_dataset.test.images.float() / 255 - 0.5) / 0.5, atol=1e-5)
 
 
+def test_fewer_calibration_images_than_a_batch_make_one_smaller_batch(tiny_dataset):
+    batches = datamodule_for(tiny_dataset).calibration_batches(8, num_images=5, batch_size=8, augment=False)
+    assert [len(batch.targets) for batch in batches] == [5]
+
+
 @pytest.mark.parametrize("augment", [False, True])
 def test_calibration_shows_the_same_training_images_at_every_size(tiny_dataset, augment):
     datamodule = datamodule_for(tiny_dataset)
@@ -67,8 +75,17 @@ def test_a_checkpoint_of_another_plan_is_refused_by_name(tiny_dataset):
 
 def test_a_checkpoint_of_other_images_is_refused(tiny_dataset):
     state = datamodule_for(tiny_dataset).state_dict()
-    tiny_dataset.train.images[3, 0, 2, 2] += 1
+    images = tiny_dataset.train.images.clone()
+    images[3, 0, 2, 2] += 1
+    other = replace(tiny_dataset, train=Split(images, tiny_dataset.train.targets))
     with pytest.raises(UserError, match="trained on other images"):
+        datamodule_for(other).load_state_dict(state)
+
+
+def test_a_checkpoint_of_other_augmentation_is_refused(tiny_dataset):
+    state = datamodule_for(tiny_dataset).state_dict()
+    state["augmentation"]["flip"] = False
+    with pytest.raises(UserError, match=r"'flip': False.*this run has .*'flip': True"):
         datamodule_for(tiny_dataset).load_state_dict(state)
 
 

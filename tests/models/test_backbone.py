@@ -39,6 +39,12 @@ def test_sizes_a_network_cannot_take_are_named_before_training(name, sizes, mess
     assert "\n" not in str(refused.value)
 
 
+def test_nearby_sizes_that_strides_round_alike_are_accepted():
+    net = build_backbone("resnet50", num_classes=10)
+    flops = training_flops(net, [27, 28], name="resnet50")
+    assert flops[27] == flops[28]
+
+
 def test_a_vision_transformer_takes_several_sizes_when_told_so():
     net = build_backbone("vit_tiny_patch16_224", num_classes=10, kwargs={"dynamic_img_size": True})
     flops = training_flops(net, [96, 224], name="vit")
@@ -51,5 +57,5 @@ def test_an_unknown_name_brings_similar_ones():
 
 
 def test_an_argument_the_network_does_not_take_is_named():
-    with pytest.raises(UserError, match=r"resnet20_cifar does not take all of \['depth'\]"):
+    with pytest.raises(UserError, match=r"resnet20_cifar cannot be built with \{'depth': 3\}"):
         build_backbone("resnet20_cifar", num_classes=10, kwargs={"depth": 3})

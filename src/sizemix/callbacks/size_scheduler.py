@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import pytorch_lightning as pl
+import torch
 
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
@@ -96,4 +97,5 @@ class SizeScheduler(pl.Callback):
                 f"the plan wants (step, micro-batch, shape) {expected}, the loader gave "
                 f"{(step, micro, tuple(batch.images.shape))}"
             )
-        pl_module.log("train/image_size", float(spec.image_size), batch_size=images)
+        # A tensor on the CPU: Lightning would copy a plain number to the device and wait for it.
+        pl_module.log("train/image_size", torch.tensor(float(spec.image_size)), batch_size=images)

@@ -3,6 +3,7 @@
 import time
 
 import pytorch_lightning as pl
+import torch
 
 from sizemix.data.batches import Batch
 
@@ -10,8 +11,8 @@ from sizemix.data.batches import Batch
 class Throughput(pl.Callback):
     """Logs how many augmented images a second pass through training, copies counted, over all ranks.
 
-    Measured from one logged step to the next, so that no device is made to wait in between; validation and saving
-    are left out.
+    Measured from one logged step to the next, so that no device is made to wait in between. Validation is left out;
+    a checkpoint saved in between is not.
 
     Args:
         every_steps: steps between two measurements; the trainer's logging interval.
@@ -33,7 +34,7 @@ class Throughput(pl.Callback):
         self._images += len(batch.targets) * trainer.world_size
         if self._since is None:  # the first batch of an epoch includes the start of workers
             self._images, self._since = 0, time.perf_counter()
-        elif (batch_idx + 1) % (self._every_steps * trainer.accumulate_grad_batches) == 0:
+        elif (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and trainer.global_step % self._every_steps == 0:
             elapsed = time.perf_counter() - self._since
-            pl_module.log("throughput/images_per_second", self._images / elapsed, batch_size=1)
+            pl_module.log("throughput/images_per_second", torch.tensor(self._images / elapsed), batch_size=1)
             self._images, self._since = 0, time.perf_counter()

@@ -58,7 +58,8 @@ class LastCheckpoint(Checkpoint):
             return
         if trainer.global_step % self._log_every_steps == 0:
             # Lightning logs a step behind this hook, and a resumed run would not log it again.
-            row = {name: float(value) for name, value in trainer.logged_metrics.items()}
+            logged = trainer.logged_metrics  # besides this step's figures those of the last validation
+            row = {name: float(value) for name, value in logged.items() if not name.startswith("val/")}
             self._metrics.log_metrics({"epoch": trainer.current_epoch, **row}, step=trainer.global_step - 1)
         self._save(trainer)
 
@@ -68,10 +69,12 @@ class LastCheckpoint(Checkpoint):
 
     def _due(self, trainer: pl.Trainer) -> bool:
         by_steps = self._every_steps is not None and trainer.global_step % self._every_steps == 0
-        if self._every_seconds is None:
+        if self._every_seconds is None or trainer.global_step % self._log_every_steps:
             return by_steps
         by_clock = time.monotonic() - self._saved_at >= self._every_seconds
-        return by_steps or bool(trainer.strategy.broadcast(by_clock))  # the ranks' clocks differ
+        return by_steps or bool(
+            trainer.strategy.broadcast(by_clock)
+        )  # the ranks' clocks differ; now and then, as asking costs a message
 
     def _save(self, trainer: pl.Trainer) -> None:
         self._metrics.write()

@@ -1,6 +1,7 @@
 """Checks the kinds of a run's options before anything heavy is imported; their owners check what the values mean."""
 
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
@@ -14,17 +15,23 @@ class _Number:
 
     kind: type[int] | type[float]
     minimum: float = 0
+    maximum: float = float("inf")
     optional: bool = False
 
     def accepts(self, value: Any) -> bool:
         if value is None:
             return self.optional
         whole_enough = isinstance(value, int) or (self.kind is float and isinstance(value, float))
-        return whole_enough and not isinstance(value, bool) and value >= self.minimum
+        return whole_enough and not isinstance(value, bool) and self.minimum <= value <= self.maximum
 
     def __str__(self) -> str:
         noun = "a whole number" if self.kind is int else "a number"
-        return f"{noun} of at least {self.minimum:g}{' or null' if self.optional else ''}"
+        limits = (
+            f"from {self.minimum:g} to {self.maximum:.10g}"
+            if isfinite(self.maximum)
+            else f"of at least {self.minimum:g}"
+        )
+        return f"{noun} {limits}{' or null' if self.optional else ''}"
 
 
 @dataclass(frozen=True)
@@ -59,18 +66,16 @@ class _OneOf:
 _Kind = _Number | _Numbers | _OneOf
 
 _OPTIONS: dict[str, _Kind] = {
-    "seed": _Number(int),
+    "seed": _Number(int, maximum=2**32 - 1),
     "data.base_size": _Number(int, 1),
     "data.crop_padding": _Number(int),
     "data.flip": _OneOf((True, False)),
     "data.num_workers": _Number(int),
-    "model.drop_path_rate": _Number(float),
+    "model.drop_path_rate": _Number(float, maximum=0.99),
     "model.compile": _OneOf((True, False)),
     "sizes.base_size": _Number(int, 1),
-    "sizes.budget": _OneOf(("constant", "B+", "D+", "B+D+")),
-    "sizes.share_of": _OneOf(("images", "steps", "compute")),
     "recipe.base_batch_size": _Number(int, 1),
-    "recipe.label_smoothing": _Number(float),
+    "recipe.label_smoothing": _Number(float, maximum=0.99),
     "recipe.gradient_smoothing": _OneOf((True, False, "auto")),
     "trainer.max_epochs": _Number(int, 1),
     "trainer.precision": _OneOf(("32-true", "bf16-mixed", "16-mixed")),
@@ -87,12 +92,13 @@ _OPTIONS: dict[str, _Kind] = {
     "checkpoint.every_minutes": _Number(float, optional=True),
 }
 
-# Sizes are the schedule's own affair; these are the keys of the shipped one.
-_SCHEDULE_OPTIONS: dict[str, _Kind] = {
+# Options that only some choices of their group have; a user's own schedule has others.
+_SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
     "sizes.image_sizes": _Numbers(_Number(int, 1), optional=True),
     "sizes.relative_sizes": _Numbers(_Number(float), optional=True),
     "sizes.shares": _Numbers(_Number(float), optional=True),
     "sizes.multiple_of": _Number(int, 1),
+    "logger.mode": _OneOf(("online", "offline", "disabled")),
 }
 
 # What would end an epoch or the run elsewhere than the plan says.
@@ -114,8 +120,15 @@ def check_options(config: DictConfig) -> None:
             f"trainer.{cut[0]} would cut the size plan short, so that images are skipped; "
             "expected the run's length in trainer.max_epochs, its images in data.source.train_images."
         )
-    schedule_options = {name: kind for name, kind in _SCHEDULE_OPTIONS.items() if name.split(".")[1] in config.sizes}
-    for name, kind in (_OPTIONS | schedule_options).items():
+    if "sync_batchnorm" in config.trainer:
+        raise UserError(
+            "trainer.sync_batchnorm would take the activations out of timm's fused layers; leave it out: recalibration "
+            "replaces the statistics anyway."
+        )
+    present = {
+        name: kind for name, kind in _SOME_CHOICES_OPTIONS.items() if name.split(".")[1] in config[name.split(".")[0]]
+    }
+    for name, kind in (_OPTIONS | present).items():
         value = OmegaConf.select(config, name)
         if not kind.accepts(value):
             raise UserError(f"{name}: expected {kind}, got {value!r}.")

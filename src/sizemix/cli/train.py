@@ -33,6 +33,9 @@ def main(arguments: Sequence[str]) -> int:
         if resumed:
             return _resume(resumed[-1].removeprefix("resume="), [rest for rest in arguments if rest not in resumed])
         return _compose_and_start(arguments)
+    except KeyboardInterrupt:
+        print("sizemix: interrupted.", file=sys.stderr)
+        return 130
     except (UserError, HydraException, OmegaConfBaseException) as error:
         print(f"sizemix: {one_sentence(error)}", file=sys.stderr)
         return 2
@@ -43,7 +46,7 @@ def _compose_and_start(arguments: Sequence[str]) -> int:
     sys.argv = [sys.argv[0], *arguments]
     single: list[RunFolder] = []
     failed: list[str] = []
-    mistakes: list[UserError] = []  # raised behind Hydra, which would print a line of its own about them
+    mistakes: list[str] = []  # told behind Hydra, which would print a line of its own about them
 
     def task(config: DictConfig) -> None:
         hydra_config = HydraConfig.get()
@@ -51,7 +54,7 @@ def _compose_and_start(arguments: Sequence[str]) -> int:
             check_options(config)
             folder = RunFolder.create(hydra_config.runtime.output_dir, config)
         except UserError as error:
-            mistakes.append(error)
+            mistakes.append(f"{error}" if hydra_config.mode is RunMode.RUN else f"job {hydra_config.job.num}: {error}")
             return
         if hydra_config.mode is RunMode.RUN:
             single.append(folder)
@@ -59,10 +62,10 @@ def _compose_and_start(arguments: Sequence[str]) -> int:
             failed.append(str(folder.path))
 
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(task)()
-    if mistakes:
-        raise mistakes[0]
     if failed:
-        raise UserError(f"{len(failed)} of the jobs failed, their messages stand above: {', '.join(failed)}.")
+        mistakes.append(f"{len(failed)} of the jobs failed, their messages stand above: {', '.join(failed)}.")
+    if mistakes:
+        raise UserError(" ".join(mistakes))
     if single:
         return _become(single[0])
     return 0
@@ -78,6 +81,7 @@ def _resume(path: str, overrides: Sequence[str]) -> int:
         )
     config = folder.config()
     config.merge_with_dotlist(list(overrides))
+    check_options(config)
     folder.save_config(config)
     return _become(folder)
 

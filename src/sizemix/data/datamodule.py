@@ -50,6 +50,7 @@ class SizedDataModule(pl.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.plan: SizePlan | None = None
+        self._augmentation = {"crop_padding": crop_padding, "flip": flip}
         self._train, self._val, self._test = (
             _in_memory(split, crop_padding=crop_padding, flip=flip)
             for split in (dataset.train, dataset.val, dataset.test)
@@ -112,8 +113,9 @@ class SizedDataModule(pl.LightningDataModule):
             seed: which images.
         """
         order = np.random.default_rng([seed, 2]).permutation(self._train.num_images)
-        batch_size = min(batch_size, len(order))
-        for at in range(0, min(num_images, len(order)) - batch_size + 1, batch_size):
+        num_images = min(num_images, len(order))
+        batch_size = min(batch_size, num_images)
+        for at in range(0, num_images - batch_size + 1, batch_size):
             indices = order[at : at + batch_size]
             if augment:
                 batch = self._train.train(TrainRequest(indices, np.zeros_like(indices), image_size, 1, seed, item=0))
@@ -136,6 +138,7 @@ class SizedDataModule(pl.LightningDataModule):
             "plan": self.plan.fingerprint,
             "plan_inputs": self.plan.describe(),
             "data": self.dataset.fingerprint,
+            "augmentation": self._augmentation,
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -149,6 +152,11 @@ class SizedDataModule(pl.LightningDataModule):
             raise UserError(
                 "the checkpoint was trained on other images than this run has (their contents differ); "
                 "restore the data, or start a new run."
+            )
+        if state_dict["augmentation"] != ours["augmentation"]:
+            raise UserError(
+                f"the checkpoint was trained with {state_dict['augmentation']}, this run has {ours['augmentation']}; "
+                "start a new run."
             )
         if state_dict["plan"] != ours["plan"]:
             then, now = state_dict["plan_inputs"], ours["plan_inputs"]

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib import resources
 
 import numpy as np
@@ -47,12 +48,14 @@ class ImageDataset:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Names the training images, their order and their labels."""
-        digest = hashlib.sha256(repr((self.class_names, tuple(self.train.images.shape))).encode())
-        digest.update(self.train.images.numpy().tobytes())
-        digest.update(self.train.targets.numpy().tobytes())
+        """Names all images, their order, labels and statistics."""
+        digest = hashlib.sha256(repr((self.class_names, self.mean, self.std)).encode())
+        for split in (self.train, self.val, self.test):
+            digest.update(repr(tuple(split.images.shape)).encode())
+            digest.update(split.images.numpy().tobytes())
+            digest.update(split.targets.numpy().tobytes())
         return digest.hexdigest()
 
 

@@ -4,7 +4,6 @@ import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
-from itertools import pairwise
 from typing import Any
 
 import timm
@@ -39,8 +38,9 @@ def build_backbone(
         arguments["drop_path_rate"] = drop_path_rate
     try:
         model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, **arguments)
-    except TypeError as error:
-        raise UserError(f"{name} does not take all of {sorted(arguments)}: {error}.") from error
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"model: {name} cannot be built with {arguments or 'its defaults'}: {reason}.") from error
     return model
 
 
@@ -72,10 +72,9 @@ def training_flops(model: nn.Module, image_sizes: Iterable[int], *, name: str) -
             failed[size] = " ".join(str(error).split()).rstrip(".")
     if failed:
         raise UserError(_refusal(name, failed, accepted=sorted(flops)))
-    sizes = sorted(flops)
-    unmoved = [(low, high) for low, high in pairwise(sizes) if flops[low] >= flops[high]]
-    if unmoved:
-        low, high = unmoved[0]
+    low, high = min(flops), max(flops)
+    clearly_apart = high - low >= 32 or high >= 1.5 * low  # strides may round nearby sizes to the same maps
+    if clearly_apart and flops[low] >= flops[high]:
         raise UserError(
             f"{name} costs the same at {low} and {high} px: it rescales its input, so image sizes save nothing; "
             "choose a model whose cost follows the size."
@@ -100,5 +99,5 @@ def _refusal(name: str, failed: Mapping[int, str], *, accepted: list[int]) -> st
         else "set sizes.image_sizes, evaluation.eval_sizes and data.base_size to sizes it takes"
     )
     if "match" in reason:  # timm's transformers check the size unless told otherwise
-        remedy += ", or try model.kwargs.dynamic_img_size=true (ViT) or model.kwargs.strict_img_size=false (Swin)"
+        remedy += ", or try +model.kwargs.dynamic_img_size=true (ViT) or +model.kwargs.strict_img_size=false (Swin)"
     return f"{name} does not take images of {list(failed)} px ({size}: {reason[:200]}); {remedy}."

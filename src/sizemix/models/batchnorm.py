@@ -36,6 +36,9 @@ def recalibrated(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     Args:
         model: any network; without batch norms nothing happens.
         batches: normalised images (batch, 3, image_size, image_size), batches of equal size.
+
+    Raises:
+        ValueError: no batches.
     """
     layers = batch_norms(model)
     kept = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers()]
@@ -55,11 +58,16 @@ def _measure(model: nn.Module, layers: list[_BatchNorm], batches: Iterable[Tenso
         layer.reset_running_stats()
         layer.momentum = None  # torch's sign for a cumulative average
         layer.train()
+    measured = 0
     try:
-        with torch.no_grad():
+        # Compiled, a cumulative average would be a new graph for every batch: its factor is a Python number.
+        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
             for images in batches:
                 model(images)
+                measured += 1
     finally:
         for layer, momentum in zip(layers, momenta, strict=True):
             layer.momentum = momentum
             layer.eval()
+    if not measured:
+        raise ValueError("recalibration needs at least one batch of images")

@@ -58,9 +58,9 @@ class MetricsCsv(Logger):
         else:
             self.rows.append({"step": str(step), **figures})
 
-    def last(self, name: str) -> float:
-        """The newest figure of that name, which a process before a resume may have logged."""
-        return next(float(row[name]) for row in reversed(self.rows) if name in row)
+    def last(self, name: str) -> float | None:
+        """The newest figure of that name, which a process before a resume may have logged; None where there is none."""
+        return next((float(row[name]) for row in reversed(self.rows) if name in row), None)
 
     def drop_after(self, step: int) -> None:
         """Forgets the rows of steps from this one on, which a resumed run logs again."""

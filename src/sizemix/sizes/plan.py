@@ -157,7 +157,7 @@ class SizePlan:
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sizes that occur, increasing."""
+        """Sizes of the schedule, increasing; one with a tiny share may get no step."""
         return tuple(sorted(self.inputs.shapes))
 
     def epoch_length(self, epoch: int) -> int:

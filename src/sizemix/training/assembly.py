@@ -9,7 +9,9 @@ import hydra
 import pytorch_lightning as pl
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.loggers import WandbLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from sizemix.callbacks.determinism import Determinism
@@ -76,7 +78,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     )
     model = ImageClassifier(
         net,
-        name=config.model.name,
+        architecture={name: value for name, value in _plain(config.model).items() if name != "compile"},
         num_classes=len(dataset.class_names),
         optimizer=_plain(config.recipe.optimizer),
         lr_schedule=_instantiate(config.recipe.lr_schedule, "recipe.lr_schedule"),
@@ -115,7 +117,11 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
             every_steps=config.checkpoint.every_steps,
             every_minutes=config.checkpoint.every_minutes,
         ),
-        *([SizeProgressBar()] if config.trainer.enable_progress_bar else []),
+        *(
+            [SizeProgressBar(refresh_rate=config.trainer.log_every_n_steps)]
+            if config.trainer.enable_progress_bar
+            else []
+        ),
     ]
     trainer = _trainer(config, folder, callbacks=callbacks, loggers=[metrics, *_additional_logger(config, folder)])
     return Run(trainer, model, datamodule, scheduler, metrics, timer, best)
@@ -154,18 +160,26 @@ def _smoothing(config: DictConfig, schedule: SizeSchedule) -> list[pl.Callback]:
 def _additional_logger(config: DictConfig, folder: RunFolder) -> list[Any]:
     if config.logger.additional is None:
         return []
-    return [_instantiate(config.logger.additional, "logger", save_dir=str(folder.path))]
+    logger = _instantiate(config.logger.additional, "logger", save_dir=str(folder.path))
+    if isinstance(logger, WandbLogger):
+        _open(logger)
+    return [logger]
+
+
+def _open(logger: WandbLogger) -> None:
+    """Connects now, so that a missing login is noticed before anything trains."""
+    import wandb  # half a second that only its users should wait
+
+    try:
+        logger.experiment  # noqa: B018
+    except wandb.Error as error:
+        reason = " ".join(str(error).split()).rstrip(".")
+        raise UserError(f"logger: W&B says: {reason}; run `wandb login`, or set logger.mode=offline.") from error
 
 
 def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callback], loggers: list[Any]) -> pl.Trainer:
-    settings = config.trainer
-    cores = os.cpu_count() or 1
-    if settings.accelerator == "cpu" and isinstance(settings.devices, int) and settings.devices > cores:
-        raise UserError(
-            f"trainer.devices: expected at most {cores}, the CPU cores of this machine, got {settings.devices}."
-        )
     trainer = _instantiate(
-        settings,
+        config.trainer,
         "trainer",
         callbacks=callbacks,
         logger=loggers,
@@ -177,6 +191,11 @@ def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callba
         enable_model_summary=False,
     )
     assert isinstance(trainer, pl.Trainer)
+    cores = os.cpu_count() or 1
+    if isinstance(trainer.accelerator, CPUAccelerator) and trainer.num_devices > cores:
+        raise UserError(
+            f"trainer.devices: expected at most {cores}, the CPU cores of this machine, got {trainer.num_devices}."
+        )
     return trainer
 
 

@@ -22,7 +22,7 @@ class ImageClassifier(pl.LightningModule):
 
     Args:
         net: images (batch, 3, size, size), float, normalised, to logits (batch, num_classes).
-        name: the network's name; a checkpoint of another one is refused by it.
+        architecture: what the network was built from, in plain values; a checkpoint of another one is refused by it.
         num_classes: outputs of the network.
         optimizer: arguments of timm's optimizer factory.
         lr_schedule: factor of the learning rate by images seen.
@@ -34,7 +34,7 @@ class ImageClassifier(pl.LightningModule):
         self,
         net: nn.Module,
         *,
-        name: str,
+        architecture: Mapping[str, Any],
         num_classes: int,
         optimizer: Mapping[str, Any],
         lr_schedule: LRSchedule,
@@ -45,7 +45,7 @@ class ImageClassifier(pl.LightningModule):
         if not 0 <= label_smoothing < 1:
             raise UserError(f"recipe.label_smoothing: expected 0 to under 1, got {label_smoothing}.")
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
-        self.name = name
+        self._architecture = dict(architecture)
         self.val_metric = f"val/top1@{val_size}"
         self._optimizer = optimizer
         self._lr_schedule = lr_schedule
@@ -62,7 +62,9 @@ class ImageClassifier(pl.LightningModule):
         """Mean cross-entropy over all copies of all images."""
         loss = F.cross_entropy(self(batch.images), batch.targets, label_smoothing=self._label_smoothing)
         self.log("train/loss", loss.detach(), batch_size=len(batch.targets))
-        self.log("train/lr", self.trainer.optimizers[0].param_groups[0]["lr"], batch_size=len(batch.targets))
+        # On the CPU, as Lightning would copy a plain number to the device and wait for it, at every step.
+        lr = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.log("train/lr", lr, batch_size=len(batch.targets))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
@@ -85,7 +87,7 @@ class ImageClassifier(pl.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes which network the weights belong to."""
-        checkpoint["model_name"] = self.name
+        checkpoint["architecture"] = self._architecture
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the weights of another network.
@@ -93,17 +95,16 @@ class ImageClassifier(pl.LightningModule):
         Raises:
             UserError: names both networks.
         """
-        if checkpoint.get("model_name") != self.name:
-            raise UserError(
-                f"the checkpoint holds {checkpoint.get('model_name')}, this run builds {self.name}; start a new run."
-            )
+        theirs = checkpoint.get("architecture")
+        if theirs != self._architecture:
+            raise UserError(f"the checkpoint holds {theirs}, this run builds {self._architecture}; start a new run.")
 
 
 def compile_for_sizes(net: nn.Module, image_sizes: Sequence[int]) -> None:
     """Compiles a network in place, one static shape for each size.
 
     torch stops compiling silently after a few shapes; the limit is raised to what the sizes need (each in train and
-    eval mode, each evaluated with one more batch shape), and passing it is an error.
+    eval mode, each evaluated with one more batch shape; recalibration runs uncompiled), and passing it is an error.
     """
     import torch._dynamo  # costs a second, so only where it is asked for
 

@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import Any
 
 import torch
-import wandb
 from omegaconf import DictConfig
+from pytorch_lightning.loggers import WandbLogger
 
 from sizemix import __version__
 from sizemix.evaluation.curve import CurvePoint
@@ -23,9 +23,13 @@ def save_results(
 ) -> None:
     """Writes curve.csv, curve.png and, last, summary.json, which marks the run as finished."""
     write_curve_csv(points, folder.curve_csv)
-    draw_curve(points, folder.curve_png, title=title_of(run, config), train_sizes=run.scheduler.planned.image_sizes)
+    draw_curve(points, folder.curve_png, title=title_of(run, config), train_sizes=_trained_at(run))
     _log_curve(run, points)
     folder.save_summary(_summary(run, config, points, evaluation_seconds))
+
+
+def _trained_at(run: Run) -> list[int]:
+    return [row.image_size for row in spending(run.scheduler.planned).sizes if row.steps]
 
 
 def title_of(run: Run, config: DictConfig) -> str:
@@ -35,7 +39,7 @@ def title_of(run: Run, config: DictConfig) -> str:
 
 def training_seconds(run: Run) -> float:
     """Seconds of training and its validations, over all processes that a resumed run took."""
-    return run.timer.time_elapsed("train") + run.timer.time_elapsed("validate")
+    return run.timer.time_elapsed("train")
 
 
 def _log_curve(run: Run, points: Sequence[CurvePoint]) -> None:
@@ -48,11 +52,13 @@ def _log_curve(run: Run, points: Sequence[CurvePoint]) -> None:
         if logger is not run.metrics:
             logger.log_metrics(figures, step=run.scheduler.planned.num_steps)
             logger.finalize("success")
-    wandb.finish()
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
 
 
 def _summary(run: Run, config: DictConfig, points: Sequence[CurvePoint], evaluation_seconds: float) -> dict[str, Any]:
     plan, best = run.scheduler.planned, run.best.best_model_score
+    device = run.trainer.strategy.root_device
     return {
         "name": config.name,
         "seed": config.seed,
@@ -71,7 +77,9 @@ def _summary(run: Run, config: DictConfig, points: Sequence[CurvePoint], evaluat
             "spending": asdict(spending(plan)),
         },
         "seconds": {"training": round(training_seconds(run), 3), "evaluation": round(evaluation_seconds, 3)},
-        "device": str(run.trainer.strategy.root_device),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+        "world_size": run.trainer.world_size,
+        "precision": str(run.trainer.precision),
         "num_threads": torch.get_num_threads(),
         "versions": {
             "sizemix": __version__,

@@ -10,10 +10,10 @@ import sys
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf
+from pytorch_lightning.callbacks import LambdaCallback
 from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
@@ -54,9 +54,8 @@ def carry_out(folder: RunFolder) -> None:
         return
     run = assemble(config, folder)
     if run.trainer.is_global_zero:
-        _announce(run, folder, console)
-        for logger in run.trainer.loggers:
-            logger.log_hyperparams(_options(config))
+        announce = LambdaCallback(on_fit_start=lambda *_: _announce(run, config, folder, console))
+        run.trainer.callbacks.append(announce)  # type: ignore[attr-defined]
     fit(run, folder)
     if not run.trainer.is_global_zero:
         return
@@ -68,16 +67,12 @@ def carry_out(folder: RunFolder) -> None:
     console.print(f"Trained in {training_seconds(run):.0f} s. Run folder: {folder.path}", soft_wrap=True)
 
 
-def _announce(run: Run, folder: RunFolder, console: Console) -> None:
-    """Shows the plan before anything trains."""
-    trainer = run.trainer
-    plan = run.scheduler.plan(
-        num_images=run.datamodule.num_images,
-        num_epochs=trainer.max_epochs or 0,
-        world_size=trainer.world_size,
-        micro_batches=trainer.accumulate_grad_batches,
-    )
+def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console) -> None:
+    """Shows the plan before anything trains, and tells the loggers the configuration."""
+    trainer, plan = run.trainer, run.scheduler.planned
     write_plan_csv(plan, folder.plan_csv)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(OmegaConf.to_container(config))  # type: ignore[arg-type]
     console.print(plan_table(plan))
     console.print(f"Training on {trainer.num_devices} x {trainer.strategy.root_device.type}, {trainer.precision}.")
 
@@ -85,11 +80,10 @@ def _announce(run: Run, folder: RunFolder, console: Console) -> None:
 def fit(run: Run, folder: RunFolder) -> None:
     """Trains to the end, from the folder's checkpoint where there is one."""
     checkpoint = folder.last_checkpoint if folder.last_checkpoint.exists() else None
-    if checkpoint is not None:
-        step = int(torch.load(checkpoint, map_location="cpu", weights_only=True)["global_step"])
-        run.metrics.drop_after(step)
-        if run.trainer.is_global_zero:
-            print(f"Continuing behind step {step}.")
+    step = 0 if checkpoint is None else int(torch.load(checkpoint, mmap=True, weights_only=True)["global_step"])
+    run.metrics.drop_after(step)
+    if step and run.trainer.is_global_zero:
+        print(f"Continuing behind step {step}.")
     run.trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
 
 
@@ -109,12 +103,6 @@ def _evaluate(run: Run, config: DictConfig) -> list[CurvePoint]:
             ),
             show_progress=config.trainer.enable_progress_bar,
         )
-
-
-def _options(config: DictConfig) -> dict[str, Any]:
-    options = OmegaConf.to_container(config)
-    assert isinstance(options, dict)
-    return {str(name): value for name, value in options.items() if name != "hydra"}
 
 
 def _quieten() -> None:
