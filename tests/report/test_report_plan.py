@@ -22,7 +22,7 @@ def test_the_table_shows_what_each_size_gets_and_what_the_whole_costs():
     shown = capture.get()
     assert "2 epochs, 20 steps, 200 images" in shown
     assert "50.0%" in shown
-    assert "mean side 24.0 px, root mean square 25.3 px; compute 1.00 x" in shown
+    assert "mean side 24.0 px, rms 25.3 px; compute 1.00 x the same images at 32 px" in shown
 
 
 def test_the_csv_file_has_a_row_a_step(tmp_path):

@@ -32,8 +32,8 @@ def plan_table(plan: SizePlan) -> Group:
     return Group(
         f"Plan: {plan.num_epochs} epochs, {plan.num_steps} steps, {plan.images_seen} images",
         table,
-        f"mean side {spent.mean_size:.1f} px, root mean square {spent.rms_size:.1f} px; "
-        f"compute {spent.relative_cost:.2f} x that of the same images at {plan.inputs.base_size} px",
+        f"mean side {spent.mean_size:.1f} px, rms {spent.rms_size:.1f} px; "
+        f"compute {spent.relative_cost:.2f} x the same images at {plan.inputs.base_size} px",
     )
 
 

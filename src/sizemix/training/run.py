@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 def carry_out(folder: RunFolder) -> None:
     """Trains from the newest checkpoint or from the start, evaluates at all sizes, and writes the summary."""
     _quieten()
-    console = Console()
+    console = Console(highlight=False)
     config = RunFolder.open(folder.path).config()
     if folder.finished:
         console.print(f"Finished already: {folder.path}")
@@ -63,7 +63,7 @@ def carry_out(folder: RunFolder) -> None:
     points = _evaluate(run, config)
     evaluation_seconds = time.perf_counter() - trained
     save_results(run, config, folder, points=points, evaluation_seconds=evaluation_seconds)
-    console.print(curve_table(points, title=f"Test top-1 by image size, {title_of(run, config)}"))
+    console.print(curve_table(points, title=f"Test top-1, {title_of(run, config)}"))
     console.print(f"Trained in {training_seconds(run):.0f} s. Run folder: {folder.path}", soft_wrap=True)
 
 
