@@ -43,8 +43,6 @@ def trainer_with(*callbacks, **options):
         "enable_checkpointing": False,
         "enable_progress_bar": False,
         "enable_model_summary": False,
-        "use_distributed_sampler": False,
-        "reload_dataloaders_every_n_epochs": 1,
         "num_sanity_val_steps": 0,
     }
     return pl.Trainer(callbacks=list(callbacks), **(defaults | options))

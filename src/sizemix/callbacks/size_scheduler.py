@@ -68,6 +68,8 @@ class SizeScheduler(pl.Callback):
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Hands the plan over; Lightning calls this before it makes a loader or an optimizer."""
+        # Epochs differ in length, and Lightning asks for a loader's length only when it may be another loader.
+        trainer.reload_dataloaders_every_n_epochs = 1  # type: ignore[attr-defined]
         datamodule = trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, SizedDataModule), "SizeScheduler works with a SizedDataModule"
         assert trainer.max_epochs is not None, "a plan needs trainer.max_epochs"

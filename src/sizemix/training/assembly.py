@@ -185,8 +185,6 @@ def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callba
         logger=loggers,
         plugins=[AtomicCheckpointIO()],
         default_root_dir=str(folder.path),
-        use_distributed_sampler=False,  # the plan shards; Lightning's sampler would shard again
-        reload_dataloaders_every_n_epochs=1,  # epochs differ in length, and Lightning asks only then
         num_sanity_val_steps=0,
         enable_model_summary=False,
     )
