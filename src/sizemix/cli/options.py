@@ -113,7 +113,7 @@ def check_options(config: DictConfig) -> None:
     """
     missing = sorted(OmegaConf.missing_keys(config))
     if missing:
-        raise UserError(f"expected a value for {', '.join(missing)}, got none; set it, as in model.name=resnet18.")
+        raise UserError(f"expected a value for {', '.join(missing)}, got none; set it, as in {missing[0]}=NAME.")
     cut = [name for name in _CUTS_THE_PLAN if name in config.trainer]
     if cut:
         raise UserError(

@@ -81,18 +81,18 @@ def fashion_mnist(*, train_images: int | None = None) -> ImageDataset:
         mean=(0.286, 0.286, 0.286),
         std=(0.353, 0.353, 0.353),
     )
-    if train_images is None:
-        return dataset
-    return replace(dataset, train=_balanced_head(dataset.train, train_images, len(dataset.class_names)))
+    return replace(dataset, train=balanced_head(dataset.train, train_images, len(dataset.class_names)))
 
 
-def _split(arrays: dict[str, NDArray[np.uint8]], name: str) -> Split:
-    images = torch.from_numpy(arrays[f"{name}_images"]).unsqueeze(1)
-    return Split(images, torch.from_numpy(arrays[f"{name}_targets"].astype(np.int64)))
+def balanced_head(split: Split, num_images: int | None, num_classes: int) -> Split:
+    """The first images of each class, equally many, in the order of the split; None keeps all.
 
-
-def _balanced_head(split: Split, num_images: int, num_classes: int) -> Split:
-    available = len(split.targets)
+    Raises:
+        UserError: more than there are, or not a multiple of the classes.
+    """
+    if num_images is None:
+        return split
+    available = num_classes * int(torch.bincount(split.targets, minlength=num_classes).min())
     if not 0 < num_images <= available or num_images % num_classes:
         raise UserError(
             f"data.source.train_images: expected a multiple of {num_classes} (the classes) up to {available}, "
@@ -101,3 +101,8 @@ def _balanced_head(split: Split, num_images: int, num_classes: int) -> Split:
     by_class = [torch.nonzero(split.targets == label).flatten() for label in range(num_classes)]
     kept = torch.cat([of_class[: num_images // num_classes] for of_class in by_class]).sort().values
     return Split(split.images[kept], split.targets[kept])
+
+
+def _split(arrays: dict[str, NDArray[np.uint8]], name: str) -> Split:
+    images = torch.from_numpy(arrays[f"{name}_images"]).unsqueeze(1)
+    return Split(images, torch.from_numpy(arrays[f"{name}_targets"].astype(np.int64)))
