@@ -33,6 +33,8 @@ def command(monkeypatch, tmp_path):
         (["sizes.foo=1"], "unknown option sizes.foo: expected one of those of sizes: .*budget"),
         (["nonsense=3"], "unknown option nonsense: expected one of those there are: .*seed"),
         (["x"], "expected option=value, got x"),
+        (["size=fixed"], "unknown option size: .*did you mean sizes"),
+        (["--epochs", "3"], "expected option=value, got --epochs; options have no dashes, as in epochs=VALUE"),
         (["sizes=fixed,mixed"], "several values are a sweep; add -m"),
         (["model=timm"], "expected a value for model.name, got none; set it"),
         (["trainer.max_epochs=abc"], "trainer.max_epochs: expected a whole number of at least 1, got 'abc'"),
@@ -121,8 +123,9 @@ def test_a_resumed_run_checks_what_may_change(command, tmp_path, capfd):
 def test_a_sweep_goes_on_behind_a_bad_job_and_says_which_failed(command, tmp_path, capfd):
     small = ("sizes.image_sizes=[8,12]", "sizes.shares=[0.5,0.5]", "sizes.base_size=12", "evaluation.eval_sizes=[8]")
     assert command("-m", *_QUICK, *small, "seed=-1,0", "evaluation.calibration_images=50") == 2
-    stderr = capfd.readouterr().err
-    assert "job 0: seed: expected a whole number" in stderr
+    printed = capfd.readouterr()
+    assert "job 0: seed: expected a whole number" in printed.err
+    assert "Job 1: " in printed.out
     (folder,) = (tmp_path / "multirun").glob("*/*/1-*")
     assert (folder / "summary.json").exists()
 

@@ -29,6 +29,12 @@ def test_a_folder_without_a_run_is_refused(tmp_path):
         RunFolder.open(tmp_path)
 
 
+def test_a_sweep_folder_is_answered_with_its_runs(tmp_path):
+    RunFolder.create(tmp_path / "sweep" / "0-fixed", config())
+    with pytest.raises(UserError, match=r"expected one run folder, got .*sweep, which holds 1; give one, as .*0-fixed"):
+        RunFolder.open(tmp_path / "sweep")
+
+
 def test_a_run_is_finished_with_its_summary(tmp_path):
     folder = RunFolder.create(tmp_path, config())
     assert not folder.finished

@@ -1,6 +1,7 @@
 """Errors of the configuration libraries, told as one sentence."""
 
 from collections.abc import Sequence
+from difflib import get_close_matches
 
 from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
@@ -33,6 +34,8 @@ def _unknown_choice(path: str, choices: Sequence[str]) -> str:
 
 
 def _unknown_option(full_key: str, siblings: DictConfig) -> str:
-    group, _, _ = full_key.rpartition(".")
+    group, _, key = full_key.rpartition(".")
+    similar = get_close_matches(key, [str(name) for name in siblings], n=1)
+    hint = f"; did you mean {similar[0]}?" if similar else "."
     known = ", ".join(sorted(str(name) for name in siblings if name not in ("hydra", "_target_")))
-    return f"unknown option {full_key}: expected one of those {f'of {group}' if group else 'there are'}: {known}."
+    return f"unknown option {full_key}: expected one of those {f'of {group}' if group else 'there are'}: {known}{hint}"

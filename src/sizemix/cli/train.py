@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import hydra
+from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.types import RunMode
@@ -42,6 +43,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _compose_and_start(arguments: Sequence[str]) -> int:
+    _, unknown = get_args_parser().parse_known_args(list(arguments))
+    dashed = [argument for argument in unknown if argument.startswith("-")]
+    if dashed:
+        name = dashed[0].lstrip("-").partition("=")[0]
+        raise UserError(f"expected option=value, got {dashed[0]}; options have no dashes, as in {name}=VALUE.")
     os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise its errors instead of printing them over several lines
     sys.argv = [sys.argv[0], *arguments]
     single: list[RunFolder] = []
@@ -58,7 +64,9 @@ def _compose_and_start(arguments: Sequence[str]) -> int:
             return
         if hydra_config.mode is RunMode.RUN:
             single.append(folder)
-        elif subprocess.run(_command(folder), check=False).returncode:
+            return
+        print(f"Job {hydra_config.job.num}: {' '.join(hydra_config.overrides.task)}", flush=True)
+        if subprocess.run(_command(folder), check=False).returncode:
             failed.append(str(folder.path))
 
     hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(task)()

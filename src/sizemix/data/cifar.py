@@ -12,7 +12,7 @@ from PIL import Image, UnidentifiedImageError
 from torchvision import datasets
 from tqdm import tqdm
 
-from sizemix.data.sources import ImageDataset, Split, balanced_head
+from sizemix.data.sources import ImageDataset, Split, fewer_training_images
 from sizemix.errors import UserError
 
 _SIDE = 32
@@ -52,15 +52,16 @@ def cifar(
     else:
         train, test, class_names = _from_torchvision(root, num_classes, download)
     train, val = _split_off(train, val_images, len(class_names))
-    return ImageDataset(
+    dataset = ImageDataset(
         name=name or f"CIFAR-{num_classes}",
-        train=balanced_head(train, train_images, len(class_names)),
+        train=train,
         val=val,
         test=test,
         class_names=class_names,
         mean=(0.4914, 0.4822, 0.4465),
         std=(0.247, 0.2435, 0.2616),
     )
+    return fewer_training_images(dataset, train_images)
 
 
 def _from_torchvision(root: str, num_classes: int, download: bool) -> tuple[Split, Split, tuple[str, ...]]:

@@ -81,17 +81,22 @@ def fashion_mnist(*, train_images: int | None = None) -> ImageDataset:
         mean=(0.286, 0.286, 0.286),
         std=(0.353, 0.353, 0.353),
     )
-    return replace(dataset, train=balanced_head(dataset.train, train_images, len(dataset.class_names)))
+    return fewer_training_images(dataset, train_images)
 
 
-def balanced_head(split: Split, num_images: int | None, num_classes: int) -> Split:
-    """The first images of each class, equally many, in the order of the split; None keeps all.
+def fewer_training_images(dataset: ImageDataset, num_images: int | None) -> ImageDataset:
+    """The data set with only the first training images of each class, equally many; None keeps all.
 
     Raises:
         UserError: more than there are, or not a multiple of the classes.
     """
     if num_images is None:
-        return split
+        return dataset
+    train = _balanced_head(dataset.train, num_images, len(dataset.class_names))
+    return replace(dataset, train=train, name=f"{dataset.name}, {num_images:,} training images")
+
+
+def _balanced_head(split: Split, num_images: int, num_classes: int) -> Split:
     available = num_classes * int(torch.bincount(split.targets, minlength=num_classes).min())
     if not 0 < num_images <= available or num_images % num_classes:
         raise UserError(

@@ -29,11 +29,16 @@ def plan_table(plan: SizePlan) -> Group:
             f"{row.steps}",
             *(f"{share:.1%}" for share in shares),
         )
+    skipped = [f"{row.image_size} px" for row in spent.sizes if not row.steps]
+    remark = (
+        [f"No step at {', '.join(skipped)}: the share of so few images does not fill half a step."] if skipped else []
+    )
     return Group(
         f"Plan: {plan.num_epochs} epochs, {plan.num_steps} steps, {plan.images_seen} images",
         table,
         f"mean side {spent.mean_size:.1f} px, rms {spent.rms_size:.1f} px; "
         f"compute {spent.relative_cost:.2f} x the same images at {plan.inputs.base_size} px",
+        *remark,
     )
 
 

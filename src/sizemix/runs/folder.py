@@ -57,6 +57,11 @@ class RunFolder:
         """
         folder = cls(path)
         if not folder.config_file.is_file():
+            runs = sorted(str(file.parent) for file in folder.path.glob("*/config.yaml"))
+            if runs:
+                raise UserError(
+                    f"expected one run folder, got {path}, which holds {len(runs)}; give one, as {runs[0]}."
+                )
             raise UserError(f"expected a run folder with a config.yaml, got {path}; runs stand under outputs/.")
         return folder
 

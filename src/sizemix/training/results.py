@@ -67,7 +67,7 @@ def _summary(run: Run, config: DictConfig, points: Sequence[CurvePoint], evaluat
         "validation": {
             "image_size": config.evaluation.val_size,
             "final_top1": run.metrics.last(run.model.val_metric),
-            "best_top1": None if best is None else float(best),
+            "best_top1": None if best is None else round(float(best), 6),
         },
         "curve": [asdict(point) for point in points],
         "plan": {

@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"sizemix: {' '.join(str(error).split())}", file=sys.stderr)
         return _EXIT_USER_ERROR
     except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C and SIGTERM into kinds of SystemExit
-        print(f"sizemix: interrupted; continue with resume={folder.path}", file=sys.stderr)
+        print(f"\nsizemix: interrupted; continue with resume={folder.path}", file=sys.stderr)
         return _EXIT_TERMINATED if isinstance(stop, SIGTERMException) else _EXIT_INTERRUPTED
     return 0
 
