@@ -42,6 +42,17 @@ def test_test_batches_show_every_image_once_in_order(tiny_dataset):
     assert torch.allclose(shown, (tiny_dataset.test.images.float() / 255 - 0.5) / 0.5, atol=1e-5)
 
 
+def test_calibration_is_augmented_only_when_asked(tiny_dataset):
+    datamodule = datamodule_for(tiny_dataset)
+    plain, augmented = (
+        torch.cat([b.images for b in datamodule.calibration_batches(8, num_images=40, batch_size=8, augment=augment)])
+        for augment in (False, True)
+    )
+    shown = (tiny_dataset.train.images.float() / 255 - 0.5) / 0.5
+    assert torch.allclose(plain[:, :1].sort(dim=0).values, shown.sort(dim=0).values, atol=1e-5)
+    assert not torch.allclose(plain, augmented)
+
+
 def test_fewer_calibration_images_than_a_batch_make_one_smaller_batch(tiny_dataset):
     batches = datamodule_for(tiny_dataset).calibration_batches(8, num_images=5, batch_size=8, augment=False)
     assert [len(batch.targets) for batch in batches] == [5]

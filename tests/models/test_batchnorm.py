@@ -43,6 +43,13 @@ def test_the_network_is_as_it_was_even_when_a_batch_fails(net):
     assert same(before, snapshot(net))
 
 
+def test_no_images_are_an_error_and_not_statistics_of_nothing(net):
+    before = snapshot(net)
+    with pytest.raises(ValueError, match="at least one batch"), recalibrated(net, []):
+        pass
+    assert same(before, snapshot(net))
+
+
 def test_the_statistics_are_the_mean_over_the_batches(net):
     batches = [torch.randn(4, 3, 8, 8) for _ in range(5)]
     with torch.no_grad():
