@@ -26,7 +26,7 @@ def tiny_dataset() -> ImageDataset:
         generator = torch.Generator().manual_seed(seed)
         targets = torch.arange(num_images) % 2
         noise = torch.randint(0, 60, (num_images, 1, 8, 8), generator=generator)
-        return Split((noise + 150 * targets.view(-1, 1, 1, 1)).to(torch.uint8), targets)
+        return Split((noise + 150 * targets.view(-1, 1, 1, 1)).to(torch.uint8), targets, crop_padding=1)
 
     half = (0.5, 0.5, 0.5)
     return ImageDataset("tiny", split(40, 0), split(12, 1), split(12, 2), ("dark", "bright"), mean=half, std=half)

@@ -92,7 +92,7 @@ def test_in_training_every_step_gets_the_running_mean_as_its_norm(tiny_dataset):
         enable_progress_bar=False,
         enable_model_summary=False,
     )
-    trainer.fit(model, datamodule=SizedDataModule(tiny_dataset, crop_padding=1, flip=True, val_size=8))
+    trainer.fit(model, datamodule=SizedDataModule(tiny_dataset, val_size=8))
     assert len(before.seen) == 8
     running = before.seen[0]
     for raw, smoothed in zip(before.seen, after.seen, strict=True):

@@ -22,7 +22,7 @@ class Sizes(pl.Callback):
 
 
 def parts(dataset):
-    datamodule = SizedDataModule(dataset, crop_padding=1, flip=True, val_size=8)
+    datamodule = SizedDataModule(dataset, val_size=8)
     scheduler = SizeScheduler(MixedSizes((6, 8), (0.5, 0.5)), budget="B+", base_size=8, base_batch_size=6, seed=0)
     model = ImageClassifier(
         build_backbone("resnet20_cifar", num_classes=2),

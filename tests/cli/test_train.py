@@ -13,7 +13,7 @@ from sizemix.training import run
 
 has_gpu = torch.cuda.is_available()
 
-_QUICK = ("data.source.train_images=100", "trainer.max_epochs=1", "trainer.enable_progress_bar=false")
+_QUICK = ("data.train_images=100", "trainer.max_epochs=1", "trainer.enable_progress_bar=false")
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def command(monkeypatch, tmp_path):
         (["recipe.optimizer.opt=sdg"], "got 'sdg'"),
         (["trainer.devices=1000", "trainer.accelerator=cpu"], "trainer.devices: expected at most"),
         pytest.param(["trainer=gpu"], "trainer: .*gpu", marks=pytest.mark.skipif(has_gpu, reason="there is a GPU")),
-        (["data.source.train_images=7"], "expected a multiple of 10"),
+        (["data.train_images=7"], "expected a multiple of 10"),
     ],
 )
 def test_a_mistake_is_answered_in_one_sentence(command, capfd, arguments, message):
@@ -85,6 +85,7 @@ def test_a_run_folder_holds_what_the_readme_says(command, tmp_path, capfd):
         "plan.csv",
         "metrics.csv",
         "curve.csv",
+        "per_class.csv",
         "summary.json",
         "checkpoints/last.ckpt",
         "checkpoints/best.ckpt",
@@ -94,7 +95,9 @@ def test_a_run_folder_holds_what_the_readme_says(command, tmp_path, capfd):
     config = yaml.safe_load((folder / "config.yaml").read_text())
     assert config["seed"] == 3
     assert config["evaluation"]["val_size"] == 12, "config.yaml is resolved"
-    assert (folder / "curve.csv").read_text().splitlines()[0] == "image_size,num_images,top1,top1_recalibrated"
+    assert (folder / "curve.csv").read_text().splitlines()[0] == (
+        "image_size,num_images,top1,top1_recalibrated,balanced,balanced_recalibrated"
+    )
     printed = capfd.readouterr().out
     assert "8 px" in printed
     assert "Run folder" in printed
@@ -116,7 +119,7 @@ def test_a_resumed_run_checks_what_may_change(command, tmp_path, capfd):
     (folder,) = (tmp_path / "outputs").glob("*/*")
     before = (folder / "config.yaml").read_bytes()
     assert command(f"resume={folder}", "data.num_workers=abc") == 2
-    assert "data.num_workers: expected a whole number of at least 0, got 'abc'" in capfd.readouterr().err
+    assert "data.num_workers: expected a whole number of at least 0 or auto, got 'abc'" in capfd.readouterr().err
     assert (folder / "config.yaml").read_bytes() == before
 
 
@@ -134,7 +137,14 @@ def test_help_shows_every_group_with_its_choices_and_examples():
     shown = subprocess.run(
         [sys.executable, "-m", "sizemix.cli.main", "train", "--help"], capture_output=True, text=True, check=True
     ).stdout
-    for part in ("sizes: fixed, mixed", "model: ", "resnet50", "recipe: adamw, mixmatch, scratch", "Examples:", "-m "):
+    for part in (
+        "sizes: fixed, mixed",
+        "model: ",
+        "resnet50",
+        "recipe: adamw, finetune, mixmatch, scratch",
+        "Examples:",
+        "-m ",
+    ):
         assert part in shown
 
 

@@ -14,7 +14,7 @@ from sizemix.sizes.schedule import MixedSizes
 
 
 def datamodule_for(dataset, *, seed=0, base_batch_size=8):
-    datamodule = SizedDataModule(dataset, crop_padding=1, flip=True, val_size=8, eval_batch_size=5)
+    datamodule = SizedDataModule(dataset, val_size=8, eval_batch_size=5)
     trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, max_epochs=2)
     datamodule.trainer = trainer
     shapes = step_shapes((4, 8), budget="D+", base_size=8, base_batch_size=base_batch_size)

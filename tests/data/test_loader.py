@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from sizemix.data.loader import EvalLoader, StepLoader
+from sizemix.data.loader import RequestLoader, StepLoader
 from sizemix.data.request import EvalRequest, Shard
 from sizemix.sizes.budget import step_shapes
 from sizemix.sizes.plan import plan_sizes
@@ -62,5 +62,5 @@ def test_its_length_is_that_of_the_whole_epoch_even_in_the_middle_of_it():
 
 def test_an_eval_loader_serves_all_requests_every_time():
     requests = [EvalRequest(np.array([number]), 8) for number in range(3)]
-    loader = EvalLoader(requests, fetch=lambda request: int(request.indices[0]))
+    loader = RequestLoader(requests, fetch=lambda request: int(request.indices[0]), num_workers=0)
     assert [list(loader), list(loader), len(loader)] == [[0, 1, 2], [0, 1, 2], 3]

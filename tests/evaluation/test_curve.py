@@ -28,13 +28,20 @@ def batches(image_size):
 
 
 def curve(net, sizes=(4, 16)):
-    return accuracy_curve(net, eval_sizes=sizes, test_batches=batches, calibration_batches=batches, show_progress=False)
+    return accuracy_curve(
+        net,
+        eval_sizes=sizes,
+        num_classes=2,
+        test_batches=batches,
+        calibration_batches=batches,
+        show_progress=False,
+    )
 
 
 def test_top1_at_every_size_with_both_statistics():
     net = BrightnessClassifier()
     net.norm.running_mean.fill_(0.5 + 0.4)
-    points = curve(net)
+    points = curve(net).points
     assert [(point.image_size, point.num_images) for point in points] == [(4, 8), (16, 8)]
     assert [point.top1 for point in points] == [1.0, 0.5]
     assert [point.top1_recalibrated for point in points] == [1.0, 1.0]
@@ -54,4 +61,24 @@ def test_the_network_is_left_as_it_was(training):
 
 def test_a_network_without_batch_norm_has_no_recalibrated_figure():
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
-    assert [point.top1_recalibrated for point in curve(net)] == [None, None]
+    assert [point.top1_recalibrated for point in curve(net).points] == [None, None]
+
+
+def test_rare_classes_count_as_much_as_others_in_balanced_accuracy():
+    def imbalanced(image_size):
+        targets = torch.tensor([0, 0, 0, 0, 0, 0, 1, 1])
+        bright = torch.tensor([0, 0, 0, 0, 0, 0, 0, 1.0])
+        yield Batch((bright.view(-1, 1, 1, 1) - 0.5).expand(-1, 3, 4, 4).contiguous(), targets, image_size)
+
+    net = BrightnessClassifier()
+    found = accuracy_curve(
+        net,
+        eval_sizes=(4,),
+        num_classes=3,
+        test_batches=imbalanced,
+        calibration_batches=imbalanced,
+        show_progress=False,
+    )
+    assert found.points[0].top1 == 7 / 8
+    assert found.points[0].balanced == pytest.approx((1 + 1 / 2) / 2), "a class without test images is left out"
+    assert [(one.class_number, one.num_images, one.top1) for one in found.classes] == [(0, 6, 1.0), (1, 2, 0.5)]

@@ -12,7 +12,7 @@ from sizemix.training.assembly import assemble
 from sizemix.training.run import fit
 
 _SMALL = (
-    "data.source.train_images=60",
+    "data.train_images=60",
     "data.num_workers=0",
     "sizes.image_sizes=[8,12,16]",
     "sizes.shares=[0.4,0.3,0.3]",

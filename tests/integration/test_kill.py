@@ -11,7 +11,7 @@ import pytest
 import torch
 
 _SMALL = (
-    "data.source.train_images=600",
+    "data.train_images=600",
     "sizes.image_sizes=[8,12,16]",
     "sizes.shares=[0.4,0.3,0.3]",
     "sizes.base_size=12",

@@ -12,7 +12,7 @@ from sizemix.training.assembly import assemble
 from sizemix.training.run import carry_out
 
 _TINY = (
-    "data.source.train_images=100",
+    "data.train_images=100",
     "sizes.image_sizes=[8,12]",
     "sizes.shares=[0.5,0.5]",
     "sizes.base_size=12",

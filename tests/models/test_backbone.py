@@ -1,8 +1,10 @@
 import pytest
+import timm
 import torch
 
+from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
-from sizemix.models.backbone import build_backbone, training_flops
+from sizemix.models.backbone import build_backbone, preprocessing_of, training_flops
 
 
 def test_flops_are_those_known_of_resnet50():
@@ -24,11 +26,8 @@ def test_the_probe_leaves_the_network_as_it_is():
 @pytest.mark.parametrize(
     ("name", "sizes", "message"),
     [
-        (
-            "vit_tiny_patch16_224",
-            [160, 224],
-            r"does not take images of \[160\] px .*it takes \[224\].*dynamic_img_size",
-        ),
+        ("vit_relpos_small_patch16_224", [160, 224], r"does not take images of \[160\] px .*it takes \[224\]"),
+        ("vit_tiny_patch16_224", [160, 168], r"does not take images of \[168\] px .*divisible by patch size"),
         ("inception_v4", [32, 299], r"does not take images of \[32\] px"),
         ("crossvit_tiny_240", [160, 240], "costs the same at 160 and 240 px"),
     ],
@@ -45,10 +44,49 @@ def test_nearby_sizes_that_strides_round_alike_are_accepted():
     assert flops[27] == flops[28]
 
 
-def test_a_vision_transformer_takes_several_sizes_when_told_so():
-    net = build_backbone("vit_tiny_patch16_224", num_classes=10, kwargs={"dynamic_img_size": True})
-    flops = training_flops(net, [96, 224], name="vit")
-    assert flops[96] < flops[224] / 5
+@pytest.mark.parametrize(
+    "name",
+    [
+        "vit_tiny_patch16_224",
+        "deit_tiny_distilled_patch16_224",
+        "eva02_tiny_patch14_224",
+        "swin_tiny_patch4_window7_224",
+        "swinv2_tiny_window8_256",
+    ],
+)
+def test_transformers_take_several_sizes_and_give_the_same_outputs_at_their_own(name):
+    plain, ours = timm.create_model(name, num_classes=3).eval(), build_backbone(name, num_classes=3).eval()
+    ours.load_state_dict(plain.state_dict())
+    native = plain.pretrained_cfg["input_size"][-1]
+    images = torch.randn(1, 3, native, native, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.equal(plain(images), ours(images))
+    half = 112 if "patch14" in name else 128
+    flops = training_flops(ours, [half, native], name=name)
+    assert flops[half] < 0.6 * flops[native]  # Swin fills its windows up
+
+
+def test_what_the_user_says_of_sizes_is_kept():
+    net = build_backbone("vit_tiny_patch16_224", num_classes=3, kwargs={"dynamic_img_size": False})
+    with pytest.raises(UserError, match=r"does not take images of \[160\] px"):
+        training_flops(net, [160, 224], name="vit")
+    swin = build_backbone("swin_tiny_patch4_window7_224", num_classes=3, kwargs={"strict_img_size": True})
+    with pytest.raises(UserError, match=r"does not take images of \[128\] px"):
+        training_flops(swin, [128, 224], name="swin")
+
+
+def test_preprocessing_is_that_of_the_published_weights():
+    assert preprocessing_of(build_backbone("vit_tiny_patch16_224", num_classes=3)) == Preprocessing(
+        mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5), interpolation="bicubic", crop_ratio=0.9
+    )
+    assert preprocessing_of(build_backbone("resnet20_cifar", num_classes=3)).interpolation == "bilinear"
+
+
+@pytest.mark.parametrize(("theirs", "ours"), [("lanczos", "bicubic"), ("nearest", "bilinear"), ("random", "bilinear")])
+def test_other_interpolations_become_the_nearer_of_the_two_we_have(theirs, ours):
+    net = build_backbone("test_resnet", num_classes=3)
+    net.pretrained_cfg["interpolation"] = theirs
+    assert preprocessing_of(net).interpolation == ours
 
 
 def test_an_unknown_name_brings_similar_ones():

@@ -6,7 +6,7 @@ from sizemix.runs.folder import RunFolder
 from sizemix.sizes.spending import spending
 from sizemix.training.assembly import assemble
 
-_QUICK = ("data.source.train_images=100", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
+_QUICK = ("data.train_images=100", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
 
 
 @pytest.fixture
@@ -64,7 +64,7 @@ def test_compute_shares_follow_the_measured_cost_of_the_network(assembled):
         (["sizes._target_=sizemix.sizes.schedule.nowhere"], "sizes: "),
         (["+recipe.lr_schedule.gamma=3"], "recipe.lr_schedule: .*gamma"),
         (["+trainer.strategy=foo"], "trainer: .*invalid strategy name"),
-        (["+data.source.colour=red"], "data.source: .*colour"),
+        (["+data.colour=red"], "data: .*colour"),
     ],
 )
 def test_what_a_target_does_not_take_is_named_with_its_place(assembled, overrides, message):

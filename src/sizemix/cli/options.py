@@ -60,7 +60,8 @@ class _OneOf:
         return value in self.values
 
     def __str__(self) -> str:
-        return f"one of {', '.join(map(str, self.values)).replace('True', 'true').replace('False', 'false')}"
+        names = {True: "true", False: "false", None: "null"}
+        return f"one of {', '.join(names.get(value, str(value)) for value in self.values)}"
 
 
 _Kind = _Number | _Numbers | _OneOf
@@ -68,15 +69,19 @@ _Kind = _Number | _Numbers | _OneOf
 _OPTIONS: dict[str, _Kind] = {
     "seed": _Number(int, maximum=2**32 - 1),
     "data.base_size": _Number(int, 1),
-    "data.crop_padding": _Number(int),
-    "data.flip": _OneOf((True, False)),
-    "data.num_workers": _Number(int),
-    "model.drop_path_rate": _Number(float, maximum=0.99),
-    "model.compile": _OneOf((True, False)),
+    "augment.flip": _OneOf((True, False)),
+    "augment.color_jitter": _Number(float, maximum=1, optional=True),
+    "augment.erasing": _Number(float, maximum=1),
+    "augment.mixup": _Number(float),
+    "augment.cutmix": _Number(float),
     "sizes.base_size": _Number(int, 1),
     "recipe.base_batch_size": _Number(int, 1),
     "recipe.label_smoothing": _Number(float, maximum=0.99),
     "recipe.gradient_smoothing": _OneOf((True, False, "auto")),
+    "recipe.averaging_half_life": _Number(float, optional=True),
+    "training.train_only": _OneOf((None, "head", "head_and_last_norm", "norms")),
+    "training.imbalance": _OneOf((None, "class_weights", "oversample")),
+    "training.early_stopping_patience": _Number(int, 1, optional=True),
     "trainer.max_epochs": _Number(int, 1),
     "trainer.precision": _OneOf(("32-true", "bf16-mixed", "16-mixed")),
     "trainer.accumulate_grad_batches": _Number(int, 1),
@@ -92,8 +97,19 @@ _OPTIONS: dict[str, _Kind] = {
     "checkpoint.every_minutes": _Number(float, optional=True),
 }
 
-# Options that only some choices of their group have; a user's own schedule has others.
+# Options that only some choices of their group have; a user's own data set, model or schedule has others.
 _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
+    "data.crop_padding": _Number(int),
+    "data.val_fraction": _Number(float, maximum=0.99),
+    "data.test_fraction": _Number(float, maximum=0.99),
+    "data.split_seed": _Number(int),
+    "data.allow_broken": _OneOf((True, False)),
+    "data.crop_scale": _Numbers(_Number(float)),
+    "data.crop_aspect": _Numbers(_Number(float)),
+    "data.crop_reference_size": _Number(int, 1, optional=True),
+    "model.pretrained": _OneOf((True, False)),
+    "model.drop_path_rate": _Number(float, maximum=0.99),
+    "model.compile": _OneOf((True, False)),
     "sizes.image_sizes": _Numbers(_Number(int, 1), optional=True),
     "sizes.relative_sizes": _Numbers(_Number(float), optional=True),
     "sizes.shares": _Numbers(_Number(float), optional=True),
@@ -101,8 +117,10 @@ _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
     "logger.mode": _OneOf(("online", "offline", "disabled")),
 }
 
+_WORKERS = _Number(int)
+
 # What would end an epoch or the run elsewhere than the plan says.
-_CUTS_THE_PLAN = ("max_steps", "min_steps", "limit_train_batches", "overfit_batches", "fast_dev_run", "max_time")
+_CUTS_THE_PLAN = ("max_steps", "min_steps", "limit_train_batches", "overfit_batches", "fast_dev_run")
 
 
 def check_options(config: DictConfig) -> None:
@@ -118,7 +136,7 @@ def check_options(config: DictConfig) -> None:
     if cut:
         raise UserError(
             f"trainer.{cut[0]} would cut the size plan short, so that images are skipped; "
-            "expected the run's length in trainer.max_epochs, its images in data.source.train_images."
+            "expected the run's length in trainer.max_epochs, its images in data.train_images."
         )
     if "sync_batchnorm" in config.trainer:
         raise UserError(
@@ -132,3 +150,5 @@ def check_options(config: DictConfig) -> None:
         value = OmegaConf.select(config, name)
         if not kind.accepts(value):
             raise UserError(f"{name}: expected {kind}, got {value!r}.")
+    if config.data.num_workers != "auto" and not _WORKERS.accepts(config.data.num_workers):
+        raise UserError(f"data.num_workers: expected {_WORKERS} or auto, got {config.data.num_workers!r}.")

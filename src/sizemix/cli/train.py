@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import sizemix
+from sizemix.cli.defaults import with_fitting_recipe
 from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import check_options
 from sizemix.errors import UserError
@@ -57,6 +58,7 @@ def _compose_and_start(arguments: Sequence[str]) -> int:
     def task(config: DictConfig) -> None:
         hydra_config = HydraConfig.get()
         try:
+            config = with_fitting_recipe(config, hydra_config.overrides.task)
             check_options(config)
             folder = RunFolder.create(hydra_config.runtime.output_dir, config)
         except UserError as error:

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.transforms.v2 import functional as transforms
 
+from sizemix.data.appearance import Appearance
 from sizemix.data.draws import sample_uniforms
 from sizemix.data.request import EvalRequest, TrainRequest
 
@@ -19,15 +20,17 @@ class Batch:
 
     Attributes:
         images: (batch, channels, image_size, image_size), uint8 until SizedDataModule normalises it on the device.
-        targets: (batch,) class numbers, int64.
+        targets: (batch,) class numbers, int64; with mixup or cutmix (batch, num_classes) probabilities.
         image_size: side in pixels.
         item: number of the micro-batch in the run; None outside training.
+        unreadable: files that could not be read and were replaced by another image of their class.
     """
 
     images: Tensor
     targets: Tensor
     image_size: int
     item: int | None = None
+    unreadable: tuple[str, ...] = ()
 
 
 class BatchSource(Protocol):
@@ -53,12 +56,22 @@ class InMemoryBatches:
         targets: (num_images,) int64.
         crop_padding: zero pixels added on every side before the random crop.
         flip: whether half of the samples are mirrored.
+        appearance: what else is done to a sample, at its final size.
     """
 
-    def __init__(self, images: Tensor, targets: Tensor, *, crop_padding: int, flip: bool) -> None:
+    def __init__(
+        self,
+        images: Tensor,
+        targets: Tensor,
+        *,
+        crop_padding: int,
+        flip: bool,
+        appearance: Appearance | None = None,
+    ) -> None:
         self.num_images, _, self._height, self._width = images.shape
         self._padding = crop_padding
         self._flip = flip
+        self._appearance = appearance or Appearance()
         self._padded = torch.nn.functional.pad(images, (crop_padding,) * 4)
         self._targets = targets
 
@@ -76,12 +89,13 @@ class InMemoryBatches:
             passes=np.tile(request.passes, request.num_repeats),
             indices=indices,
             copies=np.repeat(np.arange(request.num_repeats), len(request.indices)),
-            num_draws=3,
+            num_draws=3 + self._appearance.num_draws,
         )
         offsets = (draws[:, :2] * (2 * self._padding + 1)).astype(np.int64)
         mirrored = (draws[:, 2] < 0.5) & self._flip
         batch = self._gather(indices, tops=offsets[:, 0], lefts=offsets[:, 1], mirrored=mirrored)
-        return replace(_resized(batch, request.image_size), item=request.item)
+        batch = _resized(batch, request.image_size)
+        return replace(batch, images=self._appearance(batch.images, draws[:, 3:]), item=request.item)
 
     def eval(self, request: EvalRequest) -> Batch:
         """The whole images, resized."""

@@ -1,6 +1,7 @@
 """CIFAR-10 and CIFAR-100 in memory: torchvision's files, or plain folders of image files."""
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 from urllib.error import URLError
@@ -26,6 +27,7 @@ def cifar(
     train_images: int | None = None,
     download: bool = False,
     name: str | None = None,
+    crop_padding: int = 4,
 ) -> ImageDataset:
     """CIFAR (Krizhevsky 2009): 50,000 training and 10,000 test images of 32 x 32 in colour.
 
@@ -38,6 +40,7 @@ def cifar(
         train_images: use only so many of the others, equally many of each class; None uses all.
         download: fetch torchvision's files into root where they are missing.
         name: what reports call the data; None: CIFAR-10 or CIFAR-100.
+        crop_padding: zero pixels added on every side before training's random crop.
 
     Raises:
         UserError: a folder that holds neither form, classes that differ, a broken file, or no network to download.
@@ -54,7 +57,7 @@ def cifar(
     train, val = _split_off(train, val_images, len(class_names))
     dataset = ImageDataset(
         name=name or f"CIFAR-{num_classes}",
-        train=train,
+        train=replace(train, crop_padding=crop_padding),
         val=val,
         test=test,
         class_names=class_names,
@@ -67,7 +70,7 @@ def cifar(
 def _from_torchvision(root: str, num_classes: int, download: bool) -> tuple[Split, Split, tuple[str, ...]]:
     kind = {10: datasets.CIFAR10, 100: datasets.CIFAR100}.get(num_classes)
     if kind is None:
-        raise UserError(f"data.source.num_classes: expected 10 or 100, got {num_classes}.")
+        raise UserError(f"data.num_classes: expected 10 or 100, got {num_classes}.")
     try:
         halves = [kind(root, train=train, download=download) for train in (True, False)]
     except URLError as error:
@@ -77,7 +80,7 @@ def _from_torchvision(root: str, num_classes: int, download: bool) -> tuple[Spli
     except RuntimeError as error:
         raise UserError(
             f"expected torchvision's CIFAR-{num_classes} files, or train/ and test/ with a folder for each class, in "
-            f"{root}, found neither; set data.source.root, or data.source.download=true."
+            f"{root}, found neither; set data.root, or data.download=true."
         ) from error
     train, test = (_as_split(half.data, np.array(half.targets)) for half in halves)
     return train, test, tuple(halves[0].classes)
@@ -117,16 +120,16 @@ def _as_split(images: NDArray[np.uint8], targets: NDArray[np.int64]) -> Split:
 def _split_off(train: Split, val_images: int, num_classes: int) -> tuple[Split, Split]:
     """Cuts a stratified validation part off; the same one for every seed of a run, so that runs stay comparable."""
     order = torch.from_numpy(np.random.default_rng([0, 4]).permutation(len(train.targets)))
-    shuffled = Split(train.images[order], train.targets[order])
+    shuffled = train.subset(order)
     per_class = val_images // num_classes
     smallest = int(torch.bincount(train.targets, minlength=num_classes).min())
     if val_images % num_classes or not 0 < per_class < smallest:
         raise UserError(
-            f"data.source.val_images: expected a multiple of {num_classes} (the classes) from {num_classes} to "
+            f"data.val_images: expected a multiple of {num_classes} (the classes) from {num_classes} to "
             f"{(smallest - 1) * num_classes}, got {val_images}."
         )
     held_out = torch.zeros(len(train.targets), dtype=torch.bool)
     for label in range(num_classes):
         held_out[torch.nonzero(shuffled.targets == label).flatten()[:per_class]] = True
     rest, val = ~held_out, held_out
-    return Split(shuffled.images[rest], shuffled.targets[rest]), Split(shuffled.images[val], shuffled.targets[val])
+    return shuffled.subset(rest), shuffled.subset(val)

@@ -1,7 +1,7 @@
 """Connects a data set and a size plan to Lightning."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,56 +11,82 @@ import torch
 from pytorch_lightning.loops.progress import _ProcessedTracker
 from torch import Tensor
 
-from sizemix.data.batches import Batch, InMemoryBatches
-from sizemix.data.loader import EvalLoader, StepLoader
+from sizemix.data.appearance import Appearance
+from sizemix.data.balance import Oversampled
+from sizemix.data.batches import Batch, BatchSource, InMemoryBatches
+from sizemix.data.loader import RequestLoader, StepLoader
+from sizemix.data.mixing import Mixing
+from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.request import EvalRequest, Shard, TrainRequest, eval_requests
-from sizemix.data.sources import ImageDataset, Split
+from sizemix.data.sources import DataSource
 from sizemix.errors import UserError
 from sizemix.sizes.plan import SizePlan
+
+_NO_CHANGE, _NO_MIXING = Appearance(), Mixing()
 
 
 class SizedDataModule(pl.LightningDataModule):
     """Serves every optimizer step a batch at the size its plan says.
 
-    The SizeScheduler callback gives it the plan. On a CUDA device the images live there and are cropped, flipped and
-    resized there; otherwise workers, or this process, do it.
+    The SizeScheduler callback gives it the plan. On a CUDA device images held in memory live there and are cropped,
+    flipped and resized there; otherwise workers, or this process, do it.
 
     Args:
-        dataset: images in memory.
-        crop_padding: pixels padded before the random crop.
-        flip: whether training mirrors half of the samples.
+        dataset: the images.
         val_size: image_size of validation during training, pixels.
+        flip: whether training mirrors half of the samples.
+        appearance: what else training does to a sample.
+        mixing: what training does to a batch, on the device.
+        oversample: whether the rarer classes come as often as the largest.
+        preprocessing: of a pretrained network; None: the data set's own.
         eval_batch_size: images of a validation or test batch.
-        num_workers: loader processes for training batches.
+        num_workers: loader processes.
+
+    Attributes:
+        unreadable: files that could not be read during the run and were replaced by others of their class.
     """
 
     def __init__(
         self,
-        dataset: ImageDataset,
+        dataset: DataSource,
         *,
-        crop_padding: int,
-        flip: bool,
         val_size: int,
+        flip: bool = True,
+        appearance: Appearance = _NO_CHANGE,
+        mixing: Mixing = _NO_MIXING,
+        oversample: bool = False,
+        preprocessing: Preprocessing | None = None,
         eval_batch_size: int = 250,
         num_workers: int = 0,
     ) -> None:
         super().__init__()
+        preprocessing = preprocessing or dataset.preprocessing
+        assert preprocessing is not None, "files on disk have no statistics of their own: give the network's"
         self.dataset = dataset
+        self.preprocessing = preprocessing
         self.val_size = val_size
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.plan: SizePlan | None = None
-        self._augmentation = {"crop_padding": crop_padding, "flip": flip}
+        self.unreadable: set[str] = set()
+        self._mixing = mixing
+        self._augmentation = {
+            "flip": flip,
+            "appearance": asdict(appearance),
+            "mixing": asdict(mixing),
+            "oversample": oversample,
+        }
         self._train, self._val, self._test = (
-            _in_memory(split, crop_padding=crop_padding, flip=flip)
+            split.batches(appearance=appearance, flip=flip, preprocessing=preprocessing)
             for split in (dataset.train, dataset.val, dataset.test)
         )
+        self._served = self._in_a_pass()
         self._train_loader: StepLoader | None = None
 
     @property
     def num_images(self) -> int:
-        """Training images."""
-        return self._train.num_images
+        """Training images of a pass."""
+        return self._served.num_images
 
     def use_plan(self, plan: SizePlan) -> None:
         """Takes the run's plan; before the training loader exists."""
@@ -68,36 +94,38 @@ class SizedDataModule(pl.LightningDataModule):
         self.plan = plan
 
     def setup(self, stage: str) -> None:
-        """Moves the images to the training device where that is a CUDA device."""
-        device = self._device
-        if device.type == "cuda":
-            self._train, self._val, self._test = (part.to(device) for part in (self._train, self._val, self._test))
+        """Moves images held in memory to the training device where that is a CUDA device."""
+        if self._resident:
+            device = self._device
+            self._train, self._val, self._test = (
+                part.to(device) for part in (self._train, self._val, self._test) if isinstance(part, InMemoryBatches)
+            )
+            self._served = self._in_a_pass()
 
     def train_dataloader(self) -> StepLoader:
         """One and the same loader in every epoch; Lightning asks again so that it sees the epoch's length."""
         if self._train_loader is None:
             assert self.plan is not None, "SizedDataModule needs the SizeScheduler callback, which gives it a plan"
-            resident = self._device.type == "cuda"
             self._train_loader = StepLoader(
                 self.plan,
                 self._shard,
-                fetch=_keep_request if resident else self._train.train,
+                fetch=_keep_request if self._resident else self._served.train,
                 place=self._place,
-                num_workers=0 if resident else self.num_workers,
+                num_workers=self._num_workers,
             )
         return self._train_loader
 
-    def val_dataloader(self) -> EvalLoader:
+    def val_dataloader(self) -> RequestLoader:
         """This rank's part of the validation images, at val_size."""
         requests = eval_requests(
             self._val.num_images, self._shard, image_size=self.val_size, batch_size=self.eval_batch_size
         )
-        return EvalLoader(requests, fetch=self._val.eval)
+        return RequestLoader(requests, fetch=self._val.eval, num_workers=self._num_workers)
 
     def test_batches(self, image_size: int) -> Iterator[Batch]:
         """All test images at a size, normalised, on the device."""
         requests = eval_requests(self._test.num_images, Shard(), image_size=image_size, batch_size=self.eval_batch_size)
-        return (self._normalised(self._test.eval(request)) for request in requests)
+        return self._ready(RequestLoader(requests, fetch=self._test.eval, num_workers=self._num_workers))
 
     def calibration_batches(
         self, image_size: int, *, num_images: int, batch_size: int, augment: bool, seed: int = 0
@@ -115,21 +143,38 @@ class SizedDataModule(pl.LightningDataModule):
         order = np.random.default_rng([seed, 2]).permutation(self._train.num_images)
         num_images = min(num_images, len(order))
         batch_size = min(batch_size, num_images)
-        for at in range(0, num_images - batch_size + 1, batch_size):
-            indices = order[at : at + batch_size]
-            if augment:
-                batch = self._train.train(TrainRequest(indices, np.zeros_like(indices), image_size, 1, seed, item=0))
-            else:
-                batch = self._train.eval(EvalRequest(indices, image_size))
-            yield self._normalised(batch)
+        parts = [order[at : at + batch_size] for at in range(0, num_images - batch_size + 1, batch_size)]
+        loader = (
+            RequestLoader(
+                [TrainRequest(part, np.zeros_like(part), image_size, 1, seed, item=0) for part in parts],
+                fetch=self._train.train,
+                num_workers=self._num_workers,
+            )
+            if augment
+            else RequestLoader(
+                [EvalRequest(part, image_size) for part in parts],
+                fetch=self._train.eval,
+                num_workers=self._num_workers,
+            )
+        )
+        return self._ready(loader)
 
     def transfer_batch_to_device(self, batch: Batch | TrainRequest, device: torch.device, dataloader_idx: int) -> Batch:
         """Makes the batch here where its images live on the device, so that only the request had to travel."""
-        return self._train.train(batch) if isinstance(batch, TrainRequest) else batch
+        if isinstance(batch, TrainRequest):
+            return self._served.train(batch)
+        moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
+        return moved
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Bytes to normalised floats, on the device."""
-        return self._normalised(batch)
+        """Bytes to normalised floats, on the device; a training batch is mixed there."""
+        self.unreadable.update(batch.unreadable)
+        batch = self._normalised(batch)
+        if batch.item is None:
+            return batch
+        assert self.plan is not None
+        seed = (self.plan.inputs.seed, 5, self._trainer.global_rank, batch.item)
+        return self._mixing(batch, num_classes=len(self.dataset.class_names), seed=seed)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must agree with."""
@@ -139,6 +184,7 @@ class SizedDataModule(pl.LightningDataModule):
             "plan_inputs": self.plan.describe(),
             "data": self.dataset.fingerprint,
             "augmentation": self._augmentation,
+            "unreadable": sorted(self.unreadable),
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -166,6 +212,17 @@ class SizedDataModule(pl.LightningDataModule):
                 f"the checkpoint follows another size plan ({', '.join(differing)} differ"
                 f"{f': {then.get(first)} then, {now.get(first)} now' if first in now else ''}); start a new run."
             )
+        self.unreadable = set(state_dict["unreadable"])
+
+    def _in_a_pass(self) -> BatchSource:
+        if not self._augmentation["oversample"]:
+            return self._train
+        return Oversampled(self._train, self.dataset.train.targets, seed=0)
+
+    def _ready(self, loader: RequestLoader) -> Iterator[Batch]:
+        for batch in loader:
+            self.unreadable.update(batch.unreadable)
+            yield self._normalised(batch)
 
     def _normalised(self, batch: Batch) -> Batch:
         mean, std = self._statistics
@@ -176,7 +233,9 @@ class SizedDataModule(pl.LightningDataModule):
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of byte values, on the device: made once, as a copy would stall the step."""
-        mean, std = (torch.tensor(values, device=self._device) for values in (self.dataset.mean, self.dataset.std))
+        mean, std = (
+            torch.tensor(values, device=self._device) for values in (self.preprocessing.mean, self.preprocessing.std)
+        )
         return mean.view(1, 3, 1, 1) * 255, std.view(1, 3, 1, 1) * 255
 
     def _place(self) -> tuple[int, int]:
@@ -195,13 +254,17 @@ class SizedDataModule(pl.LightningDataModule):
         return self._trainer.strategy.root_device
 
     @property
+    def _resident(self) -> bool:
+        return self._device.type == "cuda" and isinstance(self._train, InMemoryBatches)
+
+    @property
+    def _num_workers(self) -> int:
+        return 0 if self._resident else self.num_workers
+
+    @property
     def _shard(self) -> Shard:
         trainer = self._trainer
         return Shard(trainer.global_rank, trainer.world_size, trainer.accumulate_grad_batches)
-
-
-def _in_memory(split: Split, *, crop_padding: int, flip: bool) -> InMemoryBatches:
-    return InMemoryBatches(split.images, split.targets, crop_padding=crop_padding, flip=flip)
 
 
 def _keep_request(request: TrainRequest) -> TrainRequest:

@@ -36,8 +36,8 @@ class StepLoader:
         self._plan = plan
         self._shard = shard
         self._place = place
-        self._requests = _Requests()
-        self._items = _items(self._requests, fetch, num_workers)
+        self._requests = _Upcoming()
+        self._items = _items(self._requests, fetch, num_workers, persistent=True)
 
     def __len__(self) -> int:
         """Items of the trainer's current epoch, those already served included."""
@@ -50,21 +50,33 @@ class StepLoader:
         yield from self._items
 
 
-class EvalLoader:
-    """A rank's part of a split; also a plain iterable, so that Lightning does not put its own sampler into it."""
+class RequestLoader:
+    """Items for a list of requests; also a plain iterable, so that Lightning does not put its own sampler into it.
 
-    def __init__(self, requests: Sequence[EvalRequest], *, fetch: Callable[[EvalRequest], object]) -> None:
+    Args:
+        requests: one an item.
+        fetch: makes an item from its request; runs in the workers.
+        num_workers: processes that run fetch, started anew for every iteration; 0 runs it here.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[TrainRequest] | Sequence[EvalRequest],
+        *,
+        fetch: Callable[[Any], object],
+        num_workers: int,
+    ) -> None:
         self._requests = requests
-        self._fetch = fetch
+        self._items = _items(requests, fetch, min(num_workers, len(requests)), persistent=False)
 
     def __len__(self) -> int:
         return len(self._requests)
 
     def __iter__(self) -> Iterator[Any]:
-        return map(self._fetch, self._requests)
+        return iter(self._items)
 
 
-class _Requests:
+class _Upcoming:
     """A sampler that serves whatever requests it was last given."""
 
     def __init__(self) -> None:
@@ -77,20 +89,22 @@ class _Requests:
 class _Fetching(Dataset[Any]):
     """A data set whose index is a request."""
 
-    def __init__(self, fetch: Callable[[TrainRequest], object]) -> None:
+    def __init__(self, fetch: Callable[[Any], object]) -> None:
         self._fetch = fetch
 
-    def __getitem__(self, request: TrainRequest) -> Any:
+    def __getitem__(self, request: Any) -> Any:
         return self._fetch(request)
 
 
-def _items(requests: _Requests, fetch: Callable[[TrainRequest], object], num_workers: int) -> DataLoader[Any]:
+def _items(
+    requests: Iterable[Any], fetch: Callable[[Any], object], num_workers: int, *, persistent: bool
+) -> DataLoader[Any]:
     return DataLoader(
         _Fetching(fetch),
         sampler=requests,
         batch_size=None,
         num_workers=num_workers,
-        persistent_workers=num_workers > 0,
+        persistent_workers=persistent and num_workers > 0,
         collate_fn=_as_it_is,
     )
 

@@ -1,47 +1,104 @@
-"""Any timm network by name, and the proof that it takes the sizes a run will ask of it."""
+"""Any timm network by name, what it was trained to see, and the proof that it takes the sizes of a run."""
 
 import copy
 import warnings
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import timm
 import torch
+from timm.data import resolve_model_data_config
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from sizemix import models as models  # registers sizemix's own networks with timm
+from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
+from sizemix.models.weights import read_weights, with_checkpoint, with_published_weights
+
+# timm's modules whose every network takes dynamic_img_size (each entry point was probed with timm 1.0.31). It is safe:
+# no parameter changes, and at the native size the outputs stay the same. ViT, DeiT and EVA then resample their position
+# embedding to the grid at hand, and Swin (where it means strict_img_size=False) makes its attention masks for it.
+_TAKE_DYNAMIC_SIZES = {
+    "deit",
+    "eva",
+    "swin_transformer",
+    "swin_transformer_v2",
+    "swin_transformer_v2_cr",
+    "vision_transformer",
+    "vision_transformer_hybrid",
+}
 
 
 def build_backbone(
-    name: str, *, num_classes: int, drop_path_rate: float = 0.0, kwargs: Mapping[str, Any] | None = None
+    name: str,
+    *,
+    num_classes: int,
+    drop_path_rate: float = 0.0,
+    kwargs: Mapping[str, Any] | None = None,
+    pretrained: bool = False,
+    checkpoint: str | Path | None = None,
 ) -> nn.Module:
-    """A timm network with untrained weights.
+    """A timm network; transformers are told to take every size.
 
     Args:
         name: name in timm's registry, sizemix's own networks included.
         num_classes: outputs.
         drop_path_rate: stochastic depth; 0 does not ask the network for it.
-        kwargs: more arguments of the network, such as dynamic_img_size.
+        kwargs: more arguments of the network, such as global_pool.
+        pretrained: with timm's published weights.
+        checkpoint: a file or folder of weights; weights.read_weights says of which kinds.
 
     Raises:
-        UserError: an unknown name, or an argument the network does not take.
+        UserError: an unknown name, an argument the network does not take, or weights that are not there or another's.
     """
     if not timm.is_model(name):
         similar = get_close_matches(name, timm.list_models(), n=4)
         hint = f"did you mean {', '.join(similar)}?" if similar else "timm.list_models() lists them."
         raise UserError(f"model.name: expected the name of a timm model, got {name!r}; {hint}")
-    arguments = dict(kwargs or {})
+    if pretrained and checkpoint is not None:
+        raise UserError(
+            f"model: expected pretrained=true or a checkpoint, got both (checkpoint={checkpoint}); leave one out."
+        )
+    arguments = _arguments(name, drop_path_rate=drop_path_rate, kwargs=kwargs or {})
+    create = partial(timm.create_model, name, **arguments)
+    try:
+        if checkpoint is not None:
+            return with_checkpoint(create, read_weights(checkpoint), name=name, num_classes=num_classes)
+        if pretrained:
+            return with_published_weights(create, name=name, num_classes=num_classes)
+        untrained: nn.Module = create(num_classes=num_classes)
+        return untrained
+    except UserError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:300].rstrip(".")
+        raise UserError(f"model: {name} cannot be built with {arguments or 'its defaults'}: {reason}.") from error
+
+
+def preprocessing_of(net: nn.Module) -> Preprocessing:
+    """What a timm network was trained to see; a checkpoint's own preprocessing where it was built from one."""
+    config: dict[str, Any] = resolve_model_data_config(net)  # type: ignore[no-untyped-call]
+    smooth = config["interpolation"] in ("bicubic", "lanczos")  # torch resizes tensors in these two ways
+    return Preprocessing(
+        mean=tuple(config["mean"]),
+        std=tuple(config["std"]),
+        interpolation="bicubic" if smooth else "bilinear",
+        crop_ratio=config["crop_pct"],
+    )
+
+
+def _arguments(name: str, *, drop_path_rate: float, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = dict(kwargs)
     if drop_path_rate:
         arguments["drop_path_rate"] = drop_path_rate
-    try:
-        model: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, **arguments)
-    except (TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split()).rstrip(".")
-        raise UserError(f"model: {name} cannot be built with {arguments or 'its defaults'}: {reason}.") from error
-    return model
+    told = "dynamic_img_size" in kwargs or "strict_img_size" in kwargs
+    if timm.models.is_model_in_modules(name, _TAKE_DYNAMIC_SIZES) and not told:
+        arguments["dynamic_img_size"] = True
+    return arguments
 
 
 def training_flops(model: nn.Module, image_sizes: Iterable[int], *, name: str) -> dict[int, float]:
@@ -62,7 +119,8 @@ def training_flops(model: nn.Module, image_sizes: Iterable[int], *, name: str) -
     Raises:
         UserError: sizes the network does not take, or a cost that does not grow with the size.
     """
-    shapes_only = copy.deepcopy(model).to("meta").train()
+    # Without gradients: torch's counter fails on a module that is given a view of a parameter, as in attention pooling.
+    shapes_only = copy.deepcopy(model).to("meta").train().requires_grad_(False)
     flops: dict[int, float] = {}
     failed: dict[int, str] = {}
     for size in sorted(image_sizes):
@@ -98,6 +156,4 @@ def _refusal(name: str, failed: Mapping[int, str], *, accepted: list[int]) -> st
         if accepted
         else "set sizes.image_sizes, evaluation.eval_sizes and data.base_size to sizes it takes"
     )
-    if "match" in reason:  # timm's transformers check the size unless told otherwise
-        remedy += ", or try +model.kwargs.dynamic_img_size=true (ViT) or +model.kwargs.strict_img_size=false (Swin)"
     return f"{name} does not take images of {list(failed)} px ({size}: {reason[:200]}); {remedy}."

@@ -65,6 +65,10 @@ class ResNetCifar(nn.Module):
             if isinstance(block, _Block):
                 nn.init.zeros_(block.bn2.weight)
 
+    def group_matcher(self, coarse: bool = False) -> dict[str, str]:
+        """Which parameters lie how deep, for timm's layer-wise learning rates: stem, then stages or blocks."""
+        return {"stem": r"^conv1|bn1", "blocks": r"^stages\.(\d+)" if coarse else r"^stages\.(\d+)\.(\d+)"}
+
     def get_classifier(self) -> nn.Module:
         """The last layer."""
         return self.fc

@@ -15,8 +15,8 @@ from sizemix.runs.atomic import write_atomically
 class RunFolder:
     """One run on disk.
 
-    config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt and best.ckpt, curve.csv, curve.png and
-    summary.json, which exists once the run has finished.
+    config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt and best.ckpt, curve.csv, per_class.csv,
+    curve.png and summary.json, which exists once the run has finished; of image files also split.csv and broken.csv.
 
     Args:
         path: the folder.
@@ -26,10 +26,13 @@ class RunFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
         self.plan_csv = self.path / "plan.csv"
+        self.split_csv = self.path / "split.csv"
+        self.broken_csv = self.path / "broken.csv"
         self.metrics_csv = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
         self.last_checkpoint = self.checkpoints / "last.ckpt"
         self.curve_csv = self.path / "curve.csv"
+        self.per_class_csv = self.path / "per_class.csv"
         self.curve_png = self.path / "curve.png"
         self.summary_file = self.path / "summary.json"
 

@@ -5,32 +5,38 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import hydra
 import pytorch_lightning as pl
-from hydra.errors import InstantiationException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.accelerators import CPUAccelerator
-from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from pytorch_lightning.loggers import WandbLogger
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
+from torch import nn
 
+from sizemix.callbacks.averaging import WeightAveraging
 from sizemix.callbacks.determinism import Determinism
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
+from sizemix.callbacks.memory_check import MemoryCheck
 from sizemix.callbacks.progress import SizeProgressBar
 from sizemix.callbacks.size_scheduler import SizeScheduler
 from sizemix.callbacks.throughput import Throughput
 from sizemix.checkpointing.io import AtomicCheckpointIO
 from sizemix.checkpointing.last import LastCheckpoint
+from sizemix.data.balance import balanced_class_weights
 from sizemix.data.datamodule import SizedDataModule
-from sizemix.data.sources import ImageDataset
+from sizemix.data.preprocessing import Preprocessing
+from sizemix.data.sources import DataSource
 from sizemix.errors import UserError
-from sizemix.models.backbone import build_backbone, training_flops
+from sizemix.models.backbone import preprocessing_of, training_flops
+from sizemix.models.trainable import train_only
 from sizemix.runs.folder import RunFolder
 from sizemix.runs.metrics import MetricsCsv
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
+from sizemix.training.images import open_dataset, serve
+from sizemix.training.instantiate import instantiate, plain, without
 
 _SGD = ("sgd", "momentum", "nesterov")
+_NOT_THE_ARCHITECTURES = ("compile", "pretrained", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -64,9 +70,10 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     """
     pl.seed_everything(config.seed, verbose=False)  # initial weights; everything else draws from its own generator
     schedule = _schedule(config)
-    dataset = _instantiate(config.data.source, "data.source")
-    assert isinstance(dataset, ImageDataset)
-    net, cost = _network(config, schedule, num_classes=len(dataset.class_names))
+    dataset = open_dataset(config, folder)
+    num_classes = len(dataset.class_names)
+    net, cost = _network(config, schedule, num_classes=num_classes)
+    preprocessing = _preprocessing(config, net, dataset)
     scheduler = SizeScheduler(
         schedule,
         budget=config.sizes.budget,
@@ -76,25 +83,23 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         share_of=config.sizes.share_of,
         cost=cost,
     )
+    weighted = config.training.imbalance == "class_weights"
     model = ImageClassifier(
         net,
-        architecture={name: value for name, value in _plain(config.model).items() if name != "compile"},
-        num_classes=len(dataset.class_names),
-        optimizer=_plain(config.recipe.optimizer),
-        lr_schedule=_instantiate(config.recipe.lr_schedule, "recipe.lr_schedule"),
+        architecture=plain(without(config.model, *_NOT_THE_ARCHITECTURES)),
+        num_classes=num_classes,
+        optimizer=plain(config.recipe.optimizer),
+        lr_schedule=instantiate(config.recipe.lr_schedule, "recipe.lr_schedule"),
         val_size=config.evaluation.val_size,
         label_smoothing=config.recipe.label_smoothing,
+        preprocessing=preprocessing,
+        average=config.recipe.averaging_half_life is not None,
+        class_weights=balanced_class_weights(dataset.train.targets, num_classes) if weighted else None,
+        frozen_norms=_frozen_norms(config, net),
     )
-    datamodule = SizedDataModule(
-        dataset,
-        crop_padding=config.data.crop_padding,
-        flip=config.data.flip,
-        val_size=config.evaluation.val_size,
-        eval_batch_size=config.evaluation.batch_size,
-        num_workers=config.data.num_workers,
-    )
+    datamodule = serve(config, dataset, preprocessing)
     metrics = MetricsCsv(folder.metrics_csv)
-    timer = Timer()
+    timer = Timer(duration=config.trainer.max_time, verbose=False)
     best = ModelCheckpoint(
         dirpath=folder.checkpoints,
         filename="best",
@@ -105,8 +110,11 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     )
     callbacks = [
         scheduler,
+        MemoryCheck(scheduler),
         Determinism(config.seed),
         *_smoothing(config, schedule),
+        *_averaging(config),
+        *_early_stopping(config, model),
         Throughput(every_steps=config.trainer.log_every_n_steps),
         timer,
         best,
@@ -129,25 +137,40 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
 
 def _schedule(config: DictConfig) -> SizeSchedule:
     """Whatever class or function sizes._target_ names, given every key of the group that is not the budget's."""
-    settings = {key: value for key, value in config.sizes.items() if key not in ("budget", "share_of")}
-    schedule: SizeSchedule = _instantiate(OmegaConf.create(settings), "sizes")
+    schedule: SizeSchedule = instantiate(without(config.sizes, "budget", "share_of"), "sizes")
     return schedule
 
 
 def _network(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> tuple[Any, Mapping[int, float]]:
     settings = config.model
-    net = build_backbone(
-        settings.name,
-        num_classes=num_classes,
-        drop_path_rate=settings.drop_path_rate,
-        kwargs=_plain(settings.kwargs),
-    )
+    net = instantiate(without(settings, "compile"), "model", num_classes=num_classes)
     evaluated = {*config.evaluation.eval_sizes, config.evaluation.val_size, config.sizes.base_size}
     sizes = sorted({*schedule.image_sizes, *evaluated})
-    cost = training_flops(net, sizes, name=settings.name)
-    if settings.compile:
+    cost = training_flops(net, sizes, name=settings.get("name", "the network"))
+    if settings.get("compile"):
         compile_for_sizes(net, sizes)
     return net, cost
+
+
+def _preprocessing(config: DictConfig, net: nn.Module, dataset: DataSource) -> Preprocessing:
+    """What trained weights were shown; else what the data set says of itself; else the network's configuration."""
+    trained = config.model.get("pretrained") or config.model.get("checkpoint")
+    return preprocessing_of(net) if trained or dataset.preprocessing is None else dataset.preprocessing
+
+
+def _frozen_norms(config: DictConfig, net: nn.Module) -> list[nn.Module]:
+    part = config.training.train_only
+    return [] if part is None else train_only(net, part)
+
+
+def _averaging(config: DictConfig) -> list[pl.Callback]:
+    half_life = config.recipe.averaging_half_life
+    return [] if half_life is None else [WeightAveraging(half_life)]
+
+
+def _early_stopping(config: DictConfig, model: ImageClassifier) -> list[pl.Callback]:
+    patience = config.training.early_stopping_patience
+    return [] if patience is None else [EarlyStopping(monitor=model.val_metric, mode="max", patience=patience)]
 
 
 def _smoothing(config: DictConfig, schedule: SizeSchedule) -> list[pl.Callback]:
@@ -160,7 +183,7 @@ def _smoothing(config: DictConfig, schedule: SizeSchedule) -> list[pl.Callback]:
 def _additional_logger(config: DictConfig, folder: RunFolder) -> list[Any]:
     if config.logger.additional is None:
         return []
-    logger = _instantiate(config.logger.additional, "logger", save_dir=str(folder.path))
+    logger = instantiate(config.logger.additional, "logger", save_dir=str(folder.path))
     if isinstance(logger, WandbLogger):
         _open(logger)
     return [logger]
@@ -178,8 +201,8 @@ def _open(logger: WandbLogger) -> None:
 
 
 def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callback], loggers: list[Any]) -> pl.Trainer:
-    trainer = _instantiate(
-        config.trainer,
+    trainer = instantiate(
+        without(config.trainer, "max_time"),
         "trainer",
         callbacks=callbacks,
         logger=loggers,
@@ -195,23 +218,3 @@ def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callba
             f"trainer.devices: expected at most {cores}, the CPU cores of this machine, got {trainer.num_devices}."
         )
     return trainer
-
-
-def _instantiate(settings: DictConfig, where: str, **more: Any) -> Any:
-    """Calls what a _target_ names; a user's mistake inside it becomes a sentence that says where."""
-    try:
-        return hydra.utils.instantiate(settings, **more, _convert_="all")
-    except InstantiationException as error:
-        cause = error.__cause__
-        if isinstance(cause, UserError):
-            raise cause from error
-        if isinstance(cause, TypeError | ValueError | ImportError | MisconfigurationException) or cause is None:
-            reason = " ".join(str(cause or error).split())
-            raise UserError(f"{where}: {reason.rstrip('.')}; see conf/ for what it takes.") from error
-        raise
-
-
-def _plain(settings: DictConfig) -> dict[str, Any]:
-    plain = OmegaConf.to_container(settings, resolve=True)
-    assert isinstance(plain, dict)
-    return {str(key): value for key, value in plain.items()}

@@ -1,6 +1,7 @@
 """ImageClassifier: a network, its loss and metrics, for Lightning."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 import pytorch_lightning as pl
@@ -13,7 +14,9 @@ from torchmetrics.classification import MulticlassAccuracy
 
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
+from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
+from sizemix.models.averaging import averaged_copy
 from sizemix.training.optim import LRSchedule, build_optimizer, lr_factor_by_step
 
 
@@ -28,6 +31,11 @@ class ImageClassifier(pl.LightningModule):
         lr_schedule: factor of the learning rate by images seen.
         val_size: image_size of validation, pixels; it names the metric.
         label_smoothing: probability spread evenly over all classes.
+        preprocessing: what the network is shown, to be kept with its weights.
+        average: whether an averaged network stands beside, for the WeightAveraging callback; it is then the one that
+            is validated.
+        class_weights: (num_classes,) weights of the loss.
+        frozen_norms: normalisation layers that do not train, whose statistics stay.
     """
 
     def __init__(
@@ -40,18 +48,34 @@ class ImageClassifier(pl.LightningModule):
         lr_schedule: LRSchedule,
         val_size: int,
         label_smoothing: float = 0.0,
+        preprocessing: Preprocessing | None = None,
+        average: bool = False,
+        class_weights: Tensor | None = None,
+        frozen_norms: Sequence[nn.Module] = (),
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
             raise UserError(f"recipe.label_smoothing: expected 0 to under 1, got {label_smoothing}.")
         self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack it
+        self.averaged = averaged_copy(self.net) if average else None
+        self._class_weights: Tensor | None
+        self.register_buffer("_class_weights", class_weights, persistent=False)
         self._architecture = dict(architecture)
+        self._preprocessing = None if preprocessing is None else asdict(preprocessing)
+        self._frozen_norms = tuple(frozen_norms)
         self.val_metric = f"val/top1@{val_size}"
         self._optimizer = optimizer
         self._lr_schedule = lr_schedule
         self._label_smoothing = label_smoothing
         self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
+        self.val_balanced = MulticlassAccuracy(num_classes, average="macro")
+        self._balanced_metric = f"val/balanced_accuracy@{val_size}"
         self.val_loss = MeanMetric()
+
+    @property
+    def evaluated(self) -> nn.Module:
+        """The network that validation and the curve look at: the averaged one where there is one."""
+        return self.net if self.averaged is None else self.averaged
 
     def forward(self, images: Tensor) -> Tensor:
         """Images (batch, 3, size, size) to logits (batch, num_classes)."""
@@ -60,20 +84,29 @@ class ImageClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Mean cross-entropy over all copies of all images."""
-        loss = F.cross_entropy(self(batch.images), batch.targets, label_smoothing=self._label_smoothing)
+        loss = F.cross_entropy(
+            self(batch.images), batch.targets, weight=self._class_weights, label_smoothing=self._label_smoothing
+        )
         self.log("train/loss", loss.detach(), batch_size=len(batch.targets))
         # On the CPU, as Lightning would copy a plain number to the device and wait for it, at every step.
-        lr = torch.tensor(self.trainer.optimizers[0].param_groups[0]["lr"])
+        lr = torch.tensor(max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
         self.log("train/lr", lr, batch_size=len(batch.targets))
         return loss
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Top-1 and loss at the validation size."""
-        logits = self(batch.images)
+        """Top-1, balanced accuracy and loss at the validation size."""
+        logits = self.evaluated(batch.images)
         self.val_top1(logits, batch.targets)
+        self.val_balanced(logits, batch.targets)
         self.val_loss(F.cross_entropy(logits, batch.targets), weight=len(batch.targets))
         self.log(self.val_metric, self.val_top1, prog_bar=True)
+        self.log(self._balanced_metric, self.val_balanced)
         self.log("val/loss", self.val_loss)
+
+    def on_train_epoch_start(self) -> None:
+        """Keeps the statistics of layers that do not train."""
+        for norm in self._frozen_norms:
+            norm.eval()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, with a learning rate for every step of the plan."""
@@ -86,8 +119,9 @@ class ImageClassifier(pl.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Notes which network the weights belong to."""
+        """Notes which network the weights belong to, and what it is shown."""
         checkpoint["architecture"] = self._architecture
+        checkpoint["preprocessing"] = self._preprocessing
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuses the weights of another network.

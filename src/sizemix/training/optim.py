@@ -95,9 +95,12 @@ def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
             f"recipe.optimizer.opt: expected a name of timm's optimizers, such as sgd, momentum or adamw, got {name!r}."
         )
     try:
-        return create_optimizer_v2(model, **settings)
+        optimizer = create_optimizer_v2(model, **settings)
     except (TypeError, ValueError) as error:
         raise UserError(f"recipe.optimizer: {name} does not take {dict(settings)}: {error}.") from error
+    for group in optimizer.param_groups:
+        group["lr"] *= group.pop("lr_scale", 1.0)  # of layer decay, which timm leaves to its own schedulers
+    return optimizer
 
 
 def _rise(progress: float, warmup: float) -> float:

@@ -11,21 +11,22 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import WandbLogger
 
 from sizemix import __version__
-from sizemix.evaluation.curve import CurvePoint
-from sizemix.report.curve import draw_curve, write_curve_csv
+from sizemix.evaluation.curve import Curve, CurvePoint
+from sizemix.report.curve import draw_curve, write_class_csv, write_curve_csv
 from sizemix.runs.folder import RunFolder
 from sizemix.sizes.spending import spending
 from sizemix.training.assembly import Run
+from sizemix.training.images import broken_files
 
 
-def save_results(
-    run: Run, config: DictConfig, folder: RunFolder, *, points: Sequence[CurvePoint], evaluation_seconds: float
-) -> None:
-    """Writes curve.csv, curve.png and, last, summary.json, which marks the run as finished."""
+def save_results(run: Run, config: DictConfig, folder: RunFolder, *, curve: Curve, evaluation_seconds: float) -> None:
+    """Writes curve.csv, per_class.csv, curve.png and, last, summary.json, which marks the run as finished."""
+    points = curve.points
     write_curve_csv(points, folder.curve_csv)
+    write_class_csv(curve.classes, run.datamodule.dataset.class_names, folder.per_class_csv)
     draw_curve(points, folder.curve_png, title=title_of(run, config), train_sizes=_trained_at(run))
     _log_curve(run, points)
-    folder.save_summary(_summary(run, config, points, evaluation_seconds))
+    folder.save_summary(_summary(run, config, folder, points, evaluation_seconds))
 
 
 def _trained_at(run: Run) -> list[int]:
@@ -56,14 +57,19 @@ def _log_curve(run: Run, points: Sequence[CurvePoint]) -> None:
             logger.experiment.finish()
 
 
-def _summary(run: Run, config: DictConfig, points: Sequence[CurvePoint], evaluation_seconds: float) -> dict[str, Any]:
+def _summary(
+    run: Run, config: DictConfig, folder: RunFolder, points: Sequence[CurvePoint], evaluation_seconds: float
+) -> dict[str, Any]:
     plan, best = run.scheduler.planned, run.best.best_model_score
     device = run.trainer.strategy.root_device
     return {
         "name": config.name,
         "seed": config.seed,
         "data": run.datamodule.dataset.name,
-        "model": config.model.name,
+        "model": config.model.get("name") or config.model._target_,
+        "class_names": list(run.datamodule.dataset.class_names),
+        "preprocessing": asdict(run.datamodule.preprocessing),
+        "files": {"broken": broken_files(folder), "unreadable": sorted(run.datamodule.unreadable)},
         "validation": {
             "image_size": config.evaluation.val_size,
             "final_top1": run.metrics.last(run.model.val_metric),
@@ -75,6 +81,11 @@ def _summary(run: Run, config: DictConfig, points: Sequence[CurvePoint], evaluat
             "steps": plan.num_steps,
             "images_seen": plan.images_seen,
             "spending": asdict(spending(plan)),
+        },
+        "trained": {
+            "steps": run.trainer.global_step,
+            "images_seen": plan.images_before(run.trainer.global_step),
+            "stopped_early": run.trainer.global_step < plan.num_steps,
         },
         "seconds": {"training": round(training_seconds(run), 3), "evaluation": round(evaluation_seconds, 3)},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,

@@ -18,8 +18,8 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException, SI
 from rich.console import Console
 
 from sizemix.errors import UserError
-from sizemix.evaluation.curve import CurvePoint, accuracy_curve
-from sizemix.report.curve import curve_table
+from sizemix.evaluation.curve import Curve, accuracy_curve
+from sizemix.report.curve import class_table, curve_table
 from sizemix.report.plan import plan_table, write_plan_csv
 from sizemix.runs.folder import RunFolder
 from sizemix.training.assembly import Run, assemble
@@ -60,10 +60,16 @@ def carry_out(folder: RunFolder) -> None:
     if not run.trainer.is_global_zero:
         return
     trained = time.perf_counter()
-    points = _evaluate(run, config)
+    curve = _evaluate(run, config)
     evaluation_seconds = time.perf_counter() - trained
-    save_results(run, config, folder, points=points, evaluation_seconds=evaluation_seconds)
-    console.print(curve_table(points, title=f"Test top-1, {title_of(run, config)}"))
+    save_results(run, config, folder, curve=curve, evaluation_seconds=evaluation_seconds)
+    console.print(curve_table(curve.points, title=f"Test top-1, {title_of(run, config)}"))
+    names, size = run.datamodule.dataset.class_names, _nearest(config.sizes.base_size, config.evaluation.eval_sizes)
+    console.print(class_table(curve.classes, names, image_size=size))
+    if run.trainer.global_step < run.scheduler.planned.num_steps:
+        console.print(f"Stopped early, behind step {run.trainer.global_step} of {run.scheduler.planned.num_steps}.")
+    if run.datamodule.unreadable:
+        console.print(f"{len(run.datamodule.unreadable)} files broke during the run; summary.json names them.")
     console.print(f"Trained in {training_seconds(run):.0f} s. Run folder: {folder.path}", soft_wrap=True)
 
 
@@ -87,13 +93,19 @@ def fit(run: Run, folder: RunFolder) -> None:
     run.trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
 
 
-def _evaluate(run: Run, config: DictConfig) -> list[CurvePoint]:
+def _nearest(image_size: int, sizes: Sequence[int]) -> int:
+    """The size among several that is next to one."""
+    return min(sizes, key=lambda size: (abs(size - image_size), size))
+
+
+def _evaluate(run: Run, config: DictConfig) -> Curve:
     settings, datamodule = config.evaluation, run.datamodule
-    net = run.model.net.to(run.trainer.strategy.root_device)
+    net = run.model.evaluated.to(run.trainer.strategy.root_device)
     with run.trainer.precision_plugin.forward_context():
         return accuracy_curve(
             net,
             eval_sizes=list(settings.eval_sizes),
+            num_classes=len(datamodule.dataset.class_names),
             test_batches=datamodule.test_batches,
             calibration_batches=lambda size: datamodule.calibration_batches(
                 size,

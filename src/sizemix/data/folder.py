@@ -1,0 +1,256 @@
+"""A folder of photos as a data set: its classes, its broken files, its splits."""
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from sizemix.data.appearance import Appearance
+from sizemix.data.file_batches import FileBatches
+from sizemix.data.photos import RandomResizedCrop, photo_size
+from sizemix.data.preprocessing import Preprocessing
+from sizemix.data.sources import balanced_head
+from sizemix.data.splits import SPLITS, SplitFile, hold_out, read_split
+from sizemix.errors import UserError
+
+_TOLERATED_PART, _TOLERATED_NUMBER = 0.01, 10
+
+
+class BrokenFilesError(UserError):
+    """So many files are broken that something is wrong with the data.
+
+    Attributes:
+        broken: reason by path.
+    """
+
+    def __init__(self, message: str, broken: Mapping[str, str]) -> None:
+        super().__init__(message)
+        self.broken = broken
+
+
+@dataclass(frozen=True)
+class FileSplit:
+    """Labelled image files of one split.
+
+    Attributes:
+        root: what paths are relative to.
+        paths: one a file.
+        targets: (num_images,) class numbers, int64.
+        crop: what training shows of a photo.
+    """
+
+    root: Path
+    paths: Sequence[str]
+    targets: Tensor
+    crop: RandomResizedCrop
+
+    def subset(self, rows: Tensor) -> "FileSplit":
+        """Only those files, in that order."""
+        return replace(self, paths=[self.paths[row] for row in rows.tolist()], targets=self.targets[rows])
+
+    def batches(self, *, appearance: Appearance, flip: bool, preprocessing: Preprocessing) -> FileBatches:
+        """Photos decoded as they are asked for."""
+        return FileBatches(
+            self.root,
+            self.paths,
+            self.targets,
+            crop=self.crop,
+            flip=flip,
+            appearance=appearance,
+            preprocessing=preprocessing,
+        )
+
+
+@dataclass(frozen=True)
+class FolderDataset:
+    """A data set of image files.
+
+    Attributes:
+        name: what figures and reports call it.
+        class_names: names of the classes' folders, sorted.
+        train: training files.
+        val: files that model selection looks at.
+        test: files that choose nothing and are read once, at the end.
+        files: all of them, for split.csv.
+        broken: files that were left out, with the reason.
+    """
+
+    name: str
+    class_names: tuple[str, ...]
+    train: FileSplit
+    val: FileSplit
+    test: FileSplit
+    files: Sequence[SplitFile]
+    broken: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def preprocessing(self) -> Preprocessing | None:
+        """None: photos are shown as the network's configuration says."""
+        return None
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names all files, their order, classes and splits; not their contents."""
+        digest = hashlib.sha256(repr((self.class_names, self.train.crop)).encode())
+        for split in (self.train, self.val, self.test):
+            digest.update("\n".join(split.paths).encode())
+            digest.update(split.targets.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def folder(
+    *,
+    root: str,
+    name: str | None = None,
+    val_dir: str | None = "val",
+    test_dir: str | None = "test",
+    val_fraction: float = 0.1,
+    test_fraction: float = 0.1,
+    group_pattern: str | None = None,
+    split_seed: int = 0,
+    split_file: str | None = None,
+    train_images: int | None = None,
+    allow_broken: bool = False,
+    crop_scale: tuple[float, float] = (0.08, 1.0),
+    crop_aspect: tuple[float, float] = (3 / 4, 4 / 3),
+    crop_reference_size: int | None = None,
+) -> FolderDataset:
+    """Photos in a folder for each class, or in train/, val/ and test/ with a folder for each class in each.
+
+    Without those, or without one of them, a stratified part is held out. Every file's header is read first; broken
+    files are left out.
+
+    Args:
+        root: the folder.
+        name: what reports call the data; None: the folder's name.
+        val_dir: where validation files stand beside train/; None: they are held out from train/.
+        test_dir: where test files stand beside train/; None: they are held out.
+        val_fraction: of the files, held out for validation where there is no val_dir.
+        test_fraction: of the files, held out for the test where there is no test_dir.
+        group_pattern: regular expression on file names; files with the same match stay in one split.
+        split_seed: seed of the held-out parts; not the run's, so that runs stay comparable.
+        split_file: split.csv of another run, taken as it is; then nothing is looked for or drawn.
+        train_images: use only so many training images, equally many of each class; None uses all.
+        allow_broken: go on with over 1 % (and more than 10) broken files.
+        crop_scale: least and greatest part of a photo's area that training shows.
+        crop_aspect: least and greatest width / height of that part.
+        crop_reference_size: see RandomResizedCrop.reference_size.
+
+    Raises:
+        UserError: no folder, no images, a single class, classes that differ between splits.
+        BrokenFilesError: too many broken files.
+    """
+    where = Path(root)
+    if not where.is_dir():
+        raise UserError(f"data.root: expected a folder with a folder for each class, got {root}, which is no folder.")
+    if split_file is not None:
+        files, broken = read_split(Path(split_file)), dict[str, str]()
+    else:
+        files, broken = _scanned(where, val_dir=val_dir, test_dir=test_dir, allow_broken=allow_broken)
+        files = _with_held_out(
+            files, {"val": val_fraction, "test": test_fraction}, seed=split_seed, group_pattern=group_pattern
+        )
+    class_names = tuple(sorted({file.class_name for file in files}))
+    crop = RandomResizedCrop((crop_scale[0], crop_scale[1]), (crop_aspect[0], crop_aspect[1]), crop_reference_size)
+    train, val, test = (_split(where, files, split, class_names, crop) for split in SPLITS)
+    name = name or where.resolve().name
+    if train_images is not None:
+        train = train.subset(balanced_head(train.targets, train_images, len(class_names)))
+        name = f"{name}, {train_images:,} training images"
+    return FolderDataset(name, class_names, train, val, test, files, broken)
+
+
+def _scanned(
+    root: Path, *, val_dir: str | None, test_dir: str | None, allow_broken: bool
+) -> tuple[list[SplitFile], dict[str, str]]:
+    """All readable files, with the split that their folder says or train; and the broken ones."""
+    if (root / "train").is_dir():
+        folders = {"train": "train", "val": val_dir, "test": test_dir}
+        parts = {split: root / name for split, name in folders.items() if name and (root / name).is_dir()}
+    else:
+        parts = {"train": root}
+    files = [file for split, part in parts.items() for file in _images_of(root, part, split)]
+    _check_classes(root, parts, files)
+    broken = dict(_broken(root, files))
+    if len(broken) > max(_TOLERATED_NUMBER, _TOLERATED_PART * len(files)) and not allow_broken:
+        example = next(iter(broken))
+        raise BrokenFilesError(
+            f"{len(broken)} of {len(files)} files in {root} cannot be read as images, such as {example} "
+            f"({broken[example]}); mend or remove them, or set data.allow_broken=true to go on without them.",
+            broken,
+        )
+    return [file for file in files if file.path not in broken], broken
+
+
+def _images_of(root: Path, part: Path, split: str) -> Iterator[SplitFile]:
+    """Image files below each class's folder; hidden ones and other kinds of files are passed over."""
+    extensions = Image.registered_extensions()
+    for class_folder in sorted(entry for entry in part.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
+        for path in sorted(class_folder.rglob("*")):
+            if path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file():
+                yield SplitFile(path.relative_to(root).as_posix(), class_folder.name, split)
+
+
+def _check_classes(root: Path, parts: Mapping[str, Path], files: Sequence[SplitFile]) -> None:
+    classes = {split: {file.class_name for file in files if file.split == split} for split in parts}
+    if len(classes["train"]) < 2:
+        found = f"only {classes['train'].pop()}" if classes["train"] else "no image"
+        raise UserError(
+            f"expected image files of at least two classes, a folder for each, in {parts['train']}, found {found}."
+        )
+    for split, names in classes.items():
+        odd = sorted(names ^ classes["train"])
+        if odd:
+            raise UserError(
+                f"{root}: expected the same classes in train/ and {parts[split].name}/, got images of "
+                f"{', '.join(odd[:5])} in one only."
+            )
+
+
+def _broken(root: Path, files: Sequence[SplitFile]) -> Iterator[tuple[str, str]]:
+    with ThreadPoolExecutor() as threads:
+        reasons = threads.map(lambda file: _reason(root / file.path), files)
+        bar = tqdm(reasons, desc="Checking files", total=len(files), unit="file", leave=False, disable=None)
+        for file, reason in zip(files, bar, strict=True):
+            if reason is not None:
+                yield file.path, reason
+
+
+def _reason(path: Path) -> str | None:
+    """Why a file's header cannot be read; None: it can."""
+    try:
+        photo_size(path)
+    except Exception as error:  # whatever one of Pillow's readers raises on bytes that are not what they seem
+        return " ".join(f"{type(error).__name__}: {error}".replace(str(path), path.name).split())
+    return None
+
+
+def _with_held_out(
+    files: Sequence[SplitFile], fractions: Mapping[str, float], *, seed: int, group_pattern: str | None
+) -> list[SplitFile]:
+    """Draws the splits that no folder gave from the training files."""
+    for number, (split, fraction) in enumerate(fractions.items()):
+        if any(file.split == split for file in files):
+            continue
+        if not 0 < fraction < 1:
+            raise UserError(f"data.{split}_fraction: expected a part between 0 and 1, got {fraction}.")
+        candidates = [(file.path, file.class_name) for file in files if file.split == "train"]
+        drawn = hold_out(candidates, fraction, seed=seed + number * 2**32, group_pattern=group_pattern)
+        files = [replace(file, split=split) if file.path in drawn else file for file in files]
+    return list(files)
+
+
+def _split(
+    root: Path, files: Iterable[SplitFile], split: str, class_names: Sequence[str], crop: RandomResizedCrop
+) -> FileSplit:
+    number = {name: at for at, name in enumerate(class_names)}
+    own = [file for file in files if file.split == split]
+    targets = torch.tensor([number[file.class_name] for file in own], dtype=torch.int64)
+    return FileSplit(root, [file.path for file in own], targets, crop)

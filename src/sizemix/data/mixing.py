@@ -1,0 +1,96 @@
+"""Augmentation of whole normalised batches, on the device: random erasing, mixup, cutmix."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from sizemix.data.batches import Batch
+from sizemix.errors import UserError
+
+_ERASED_AREA = (0.02, 1 / 3)
+_ERASED_LOG_ASPECT = float(np.log(1 / 0.3))
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """What happens to a training batch as a whole.
+
+    With mixup or cutmix, a batch's targets become probabilities (batch, num_classes), which
+    torch.nn.functional.cross_entropy takes as well as class numbers. With both, each batch gets one of them.
+
+    Args:
+        erasing: probability that a rectangle of an image becomes noise (Zhong et al. 2017, arXiv 1708.04896).
+        mixup: alpha of the Beta distribution that two images are blended by (Zhang et al. 2017, arXiv 1710.09412).
+        cutmix: alpha of the Beta distribution of the area that comes from another image (Yun et al. 2019,
+            arXiv 1905.04899).
+
+    Raises:
+        UserError: a number out of range.
+    """
+
+    erasing: float = 0.0
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.erasing <= 1:
+            raise UserError(f"augment.erasing: expected a probability from 0 to 1, got {self.erasing}.")
+        for name in ("mixup", "cutmix"):
+            if getattr(self, name) < 0:
+                raise UserError(f"augment.{name}: expected an alpha of at least 0, got {getattr(self, name)}.")
+
+    def __call__(self, batch: Batch, *, num_classes: int, seed: tuple[int, ...]) -> Batch:
+        """The batch, changed; the same for the same seed.
+
+        Args:
+            batch: normalised images and class numbers.
+            num_classes: width of the mixed targets.
+            seed: what the draws depend on; no other batch of the run, on any rank, may have the same.
+        """
+        rng = np.random.default_rng(seed)
+        images = _erased(batch.images, self.erasing, rng) if self.erasing else batch.images
+        kinds = [kind for kind in ("mixup", "cutmix") if getattr(self, kind)]
+        if not kinds:
+            return replace(batch, images=images)
+        kind = kinds[rng.integers(len(kinds))]
+        kept = float(rng.beta(getattr(self, kind), getattr(self, kind)))
+        partner = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+        if kind == "mixup":
+            images = images.lerp(images[partner], 1 - kept)
+        else:
+            images, kept = _pasted(images, images[partner], kept, rng)
+        targets = F.one_hot(batch.targets, num_classes).to(images.dtype)
+        return replace(batch, images=images, targets=targets.lerp(targets[partner], 1 - kept))
+
+
+def _erased(images: Tensor, probability: float, rng: np.random.Generator) -> Tensor:
+    num_images, side = len(images), images.shape[-1]
+    area = rng.uniform(*_ERASED_AREA, num_images) * side**2
+    aspect = np.exp(rng.uniform(-_ERASED_LOG_ASPECT, _ERASED_LOG_ASPECT, num_images))
+    heights = np.minimum(np.sqrt(area * aspect), side) * (rng.random(num_images) < probability)
+    widths = np.minimum(np.sqrt(area / aspect), side)
+    inside = _inside(side, heights, rng)[:, :, None] & _inside(side, widths, rng)[:, None]
+    generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**63)))
+    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    return torch.where(torch.from_numpy(inside).to(images.device)[:, None], noise, images)
+
+
+def _pasted(images: Tensor, others: Tensor, kept: float, rng: np.random.Generator) -> tuple[Tensor, float]:
+    """The other images inside one rectangle; and the part of the area that stayed."""
+    side = images.shape[-1]
+    cut = np.array([side * np.sqrt(1 - kept)])
+    inside = _inside(side, cut, rng)[0, :, None] & _inside(side, cut, rng)[0]
+    return torch.where(torch.from_numpy(inside).to(images.device), others, images), float(1 - inside.mean())
+
+
+def _inside(side: int, lengths: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(batch, side): which pixels of a line a stretch of that length covers, at a random place that holds all of it."""
+    whole = np.round(lengths)
+    first = np.floor(rng.random(len(lengths)) * (side - whole + 1))
+    at = np.arange(side)
+    covered: NDArray[np.bool_] = (at >= first[:, None]) & (at < (first + whole)[:, None])
+    return covered
