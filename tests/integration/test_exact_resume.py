@@ -76,9 +76,13 @@ def run(folder, config, monkeypatch, *, kill_at=None):
     return outcome
 
 
-@pytest.mark.parametrize("micro_batches", [1, 2])
-def test_killed_at_any_step_and_resumed_it_ends_the_same(compose, tmp_path, monkeypatch, micro_batches):
-    config = compose(*_SMALL, f"trainer.accumulate_grad_batches={micro_batches}")
+@pytest.mark.parametrize(
+    ("micro_batches", "options"),
+    [(1, ()), (2, ("augment=strong", "recipe.averaging_half_life=0.5", "training.imbalance=oversample"))],
+    ids=["plain", "two micro-batches, strong augmentation, averaged weights"],
+)
+def test_killed_at_any_step_and_resumed_it_ends_the_same(compose, tmp_path, monkeypatch, micro_batches, options):
+    config = compose(*_SMALL, f"trainer.accumulate_grad_batches={micro_batches}", *options)
     whole = run(RunFolder(tmp_path / "whole"), config, monkeypatch)
     steps = (whole.requests[-1][0] + 1) // micro_batches
     assert steps >= 15

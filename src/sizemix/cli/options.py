@@ -1,5 +1,6 @@
 """Checks the kinds of a run's options before anything heavy is imported; their owners check what the values mean."""
 
+import re
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -146,6 +147,9 @@ def check_options(config: DictConfig) -> None:
     present = {
         name: kind for name, kind in _SOME_CHOICES_OPTIONS.items() if name.split(".")[1] in config[name.split(".")[0]]
     }
+    limit = config.trainer.get("max_time")
+    if limit is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(limit)):
+        raise UserError(f"trainer.max_time: expected days:hours:minutes:seconds, as 00:12:00:00, got {limit!r}.")
     for name, kind in (_OPTIONS | present).items():
         value = OmegaConf.select(config, name)
         if not kind.accepts(value):
