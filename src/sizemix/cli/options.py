@@ -65,7 +65,20 @@ class _OneOf:
         return f"one of {', '.join(names.get(value, str(value)) for value in self.values)}"
 
 
-_Kind = _Number | _Numbers | _OneOf
+@dataclass(frozen=True)
+class _Strategy:
+    """How ranks share the work; whatever splits a network, or starts ranks without a command line, is refused."""
+
+    values: tuple[str, ...] = ("auto", "ddp", "ddp_find_unused_parameters_true")
+
+    def accepts(self, value: Any) -> bool:
+        return value in self.values
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.values)}, as each rank needs the whole network and a process of its own"
+
+
+_Kind = _Number | _Numbers | _OneOf | _Strategy
 
 _OPTIONS: dict[str, _Kind] = {
     "seed": _Number(int, maximum=2**32 - 1),
@@ -83,6 +96,9 @@ _OPTIONS: dict[str, _Kind] = {
     "training.train_only": _OneOf((None, "head", "head_and_last_norm", "norms")),
     "training.imbalance": _OneOf((None, "class_weights", "oversample")),
     "training.early_stopping_patience": _Number(int, 1, optional=True),
+    "trainer.strategy": _Strategy(),
+    "trainer.num_nodes": _Number(int, 1),
+    "trainer.sync_batchnorm": _OneOf((True, False)),
     "trainer.max_epochs": _Number(int, 1),
     "trainer.precision": _OneOf(("32-true", "bf16-mixed", "16-mixed")),
     "trainer.accumulate_grad_batches": _Number(int, 1),
@@ -138,11 +154,6 @@ def check_options(config: DictConfig) -> None:
         raise UserError(
             f"trainer.{cut[0]} would cut the size plan short, so that images are skipped; "
             "expected the run's length in trainer.max_epochs, its images in data.train_images."
-        )
-    if "sync_batchnorm" in config.trainer:
-        raise UserError(
-            "trainer.sync_batchnorm would take the activations out of timm's fused layers; leave it out: recalibration "
-            "replaces the statistics anyway."
         )
     present = {
         name: kind for name, kind in _SOME_CHOICES_OPTIONS.items() if name.split(".")[1] in config[name.split(".")[0]]

@@ -21,6 +21,8 @@ from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import check_options
 from sizemix.errors import UserError
 from sizemix.runs.folder import RunFolder
+from sizemix.training.launch import join_ranks
+from sizemix.training.lifeline import Lifeline
 
 CONF = Path(sizemix.__file__).parent / "conf"
 
@@ -30,20 +32,38 @@ _RESUMABLE = ("data.num_workers", "trainer.enable_progress_bar", "checkpoint.eve
 
 def main(arguments: Sequence[str]) -> int:
     """Starts the run or runs that the arguments describe; returns the exit code."""
+    lifeline = Lifeline()
     try:
-        resumed = [argument for argument in arguments if argument.startswith("resume=")]
-        if resumed:
-            return _resume(resumed[-1].removeprefix("resume="), [rest for rest in arguments if rest not in resumed])
-        return _compose_and_start(arguments)
+        lifeline = join_ranks()
+        return _start(arguments, lifeline) if lifeline.rank == 0 else _start_with_rank_0(lifeline)
+    except SystemExit:  # Hydra has shown its help, or could not read the command line
+        lifeline.finish()
+        raise
     except KeyboardInterrupt:
-        print("sizemix: interrupted.", file=sys.stderr)
-        return 130
+        message, code = "interrupted.", 130
     except (UserError, HydraException, OmegaConfBaseException) as error:
-        print(f"sizemix: {one_sentence(error)}", file=sys.stderr)
-        return 2
+        message, code = one_sentence(error), 2
+    print(f"sizemix: {message}", file=sys.stderr)
+    lifeline.fail(message, code)
+    return code
 
 
-def _compose_and_start(arguments: Sequence[str]) -> int:
+def _start(arguments: Sequence[str], lifeline: Lifeline) -> int:
+    resumed = [argument for argument in arguments if argument.startswith("resume=")]
+    if resumed:
+        others = [argument for argument in arguments if argument not in resumed]
+        folder = _reopen(resumed[-1].removeprefix("resume="), others)
+        return _carry_on(folder, lifeline)
+    return _compose_and_start(arguments, lifeline)
+
+
+def _start_with_rank_0(lifeline: Lifeline) -> int:
+    """Takes part in the run that rank 0 has composed: names contain the time, and only one process may draw it."""
+    path = lifeline.receive()
+    return 0 if path is None else _run_here(path, lifeline)
+
+
+def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
     _, unknown = get_args_parser().parse_known_args(list(arguments))
     dashed = [argument for argument in unknown if argument.startswith("-")]
     if dashed:
@@ -57,6 +77,11 @@ def _compose_and_start(arguments: Sequence[str]) -> int:
 
     def task(config: DictConfig) -> None:
         hydra_config = HydraConfig.get()
+        if hydra_config.mode is RunMode.MULTIRUN and lifeline.world_size > 1:
+            mistakes[:] = [
+                "a sweep (-m) starts its runs itself; under torchrun or srun, start each of them on its own."
+            ]
+            return
         try:
             config = with_fitting_recipe(config, hydra_config.overrides.task)
             check_options(config)
@@ -77,11 +102,12 @@ def _compose_and_start(arguments: Sequence[str]) -> int:
     if mistakes:
         raise UserError(" ".join(mistakes))
     if single:
-        return _become(single[0])
+        return _carry_on(single[0], lifeline)
+    lifeline.finish()
     return 0
 
 
-def _resume(path: str, overrides: Sequence[str]) -> int:
+def _reopen(path: str, overrides: Sequence[str]) -> RunFolder:
     folder = RunFolder.open(path)
     refused = [override for override in overrides if override.split("=")[0] not in _RESUMABLE]
     if refused:
@@ -93,7 +119,21 @@ def _resume(path: str, overrides: Sequence[str]) -> int:
     config.merge_with_dotlist(list(overrides))
     check_options(config)
     folder.save_config(config)
-    return _become(folder)
+    return folder
+
+
+def _carry_on(folder: RunFolder, lifeline: Lifeline) -> int:
+    if lifeline.world_size == 1:
+        return _become(folder)
+    lifeline.share(str(folder.path.resolve()))
+    return _run_here(str(folder.path), lifeline)
+
+
+def _run_here(path: str, lifeline: Lifeline) -> int:
+    """Carries the run out in this process: a launcher has started one for each rank, so none will be repeated."""
+    from sizemix.training import run  # seconds, which rank 0 may need to refuse a configuration first
+
+    return run.main([path], lifeline)
 
 
 def _become(folder: RunFolder) -> NoReturn:

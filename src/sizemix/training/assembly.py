@@ -17,6 +17,7 @@ from sizemix.callbacks.determinism import Determinism
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.callbacks.memory_check import MemoryCheck
 from sizemix.callbacks.progress import SizeProgressBar
+from sizemix.callbacks.rank_statistics import RankStatistics
 from sizemix.callbacks.size_scheduler import SizeScheduler
 from sizemix.callbacks.throughput import Throughput
 from sizemix.checkpointing.io import AtomicCheckpointIO
@@ -34,6 +35,7 @@ from sizemix.sizes.schedule import SizeSchedule
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
 from sizemix.training.images import open_dataset, serve
 from sizemix.training.instantiate import instantiate, plain, without
+from sizemix.training.launch import check_started, cluster_environment
 
 _SGD = ("sgd", "momentum", "nesterov")
 _NOT_THE_ARCHITECTURES = ("compile", "pretrained", "checkpoint")
@@ -115,6 +117,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         *_smoothing(config, schedule),
         *_averaging(config),
         *_early_stopping(config, model),
+        RankStatistics(synchronise=config.trainer.sync_batchnorm),
         Throughput(every_steps=config.trainer.log_every_n_steps),
         timer,
         best,
@@ -202,11 +205,11 @@ def _open(logger: WandbLogger) -> None:
 
 def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callback], loggers: list[Any]) -> pl.Trainer:
     trainer = instantiate(
-        without(config.trainer, "max_time"),
+        without(config.trainer, "max_time", "sync_batchnorm"),  # which RankStatistics does
         "trainer",
         callbacks=callbacks,
         logger=loggers,
-        plugins=[AtomicCheckpointIO()],
+        plugins=[AtomicCheckpointIO(), cluster_environment()],
         default_root_dir=str(folder.path),
         num_sanity_val_steps=0,
         enable_model_summary=False,
@@ -217,4 +220,5 @@ def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callba
         raise UserError(
             f"trainer.devices: expected at most {cores}, the CPU cores of this machine, got {trainer.num_devices}."
         )
+    check_started(trainer)
     return trainer

@@ -7,10 +7,13 @@ further devices by repeating the command line, which must not compose the config
 import argparse
 import logging
 import sys
+import textwrap
 import time
+import traceback
 import warnings
 from collections.abc import Sequence
 
+import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import LambdaCallback
@@ -23,28 +26,77 @@ from sizemix.report.curve import class_table, curve_table
 from sizemix.report.plan import plan_table, write_plan_csv
 from sizemix.runs.folder import RunFolder
 from sizemix.training.assembly import Run, assemble
+from sizemix.training.launch import host_own_ranks, join_ranks
+from sizemix.training.lifeline import Lifeline
 from sizemix.training.results import save_results, title_of, training_seconds
 
-_EXIT_USER_ERROR, _EXIT_INTERRUPTED, _EXIT_TERMINATED = 2, 130, 143
+_EXIT_ERROR, _EXIT_USER_ERROR, _EXIT_INTERRUPTED, _EXIT_TERMINATED = 1, 2, 130, 143
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs or continues the run; a user's mistake is one sentence on stderr."""
+def main(arguments: Sequence[str], lifeline: Lifeline | None = None) -> int:
+    """Runs or continues the run; a user's mistake is one sentence on stderr.
+
+    Args:
+        arguments: the command line.
+        lifeline: to the run's other processes, if a launcher has started several; None looks for them.
+    """
     parser = argparse.ArgumentParser(description="Carries out the run that a run folder describes.")
     parser.add_argument("folder")
     folder = RunFolder(parser.parse_args(arguments).folder)
     try:
-        carry_out(folder)
-    except (UserError, MisconfigurationException) as error:
-        print(f"sizemix: {' '.join(str(error).split())}", file=sys.stderr)
+        lifeline = lifeline or join_ranks()
+    except UserError as error:
+        print(f"sizemix: {error}", file=sys.stderr)
         return _EXIT_USER_ERROR
-    except (KeyboardInterrupt, SystemExit) as stop:  # Lightning turns Ctrl-C and SIGTERM into kinds of SystemExit
-        print(f"\nsizemix: interrupted; continue with resume={folder.path}", file=sys.stderr)
-        return _EXIT_TERMINATED if isinstance(stop, SIGTERMException) else _EXIT_INTERRUPTED
+    lifeline.remedy = f"; continue with resume={folder.path}"
+    end = _End(lifeline)
+    try:
+        carry_out(folder, lifeline, end)
+    except BaseException as error:
+        return end.tell(error)
+    lifeline.finish()
     return 0
 
 
-def carry_out(folder: RunFolder) -> None:
+class _End:
+    """Tells once how a run ended that did not end well: in one sentence, behind a traceback where it needs one."""
+
+    def __init__(self, lifeline: Lifeline) -> None:
+        self._lifeline = lifeline
+        self._code: int | None = None
+
+    def tell(self, error: BaseException) -> int:
+        """Returns the exit code; on rank 0 it also speaks, on the others rank 0 does."""
+        if self._code is not None:
+            return self._code
+        self._code, reason = _code_and_reason(error)
+        if self._code == _EXIT_ERROR:
+            traceback.print_exception(error)
+        self._lifeline.fail(reason.rstrip("."), self._code)
+        if self._lifeline.rank == 0:
+            print(_sentence(self._code, reason, self._lifeline), file=sys.stderr)
+        return self._code
+
+
+def _code_and_reason(error: BaseException) -> tuple[int, str]:
+    message = " ".join(str(error).split())
+    if isinstance(error, UserError | MisconfigurationException):
+        return _EXIT_USER_ERROR, message
+    if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns Ctrl-C and SIGTERM into kinds of SystemExit
+        return _EXIT_TERMINATED if isinstance(error, SIGTERMException) else _EXIT_INTERRUPTED, "interrupted"
+    return _EXIT_ERROR, f"{type(error).__name__}: {textwrap.shorten(message, 200).rstrip('.')}"
+
+
+def _sentence(code: int, reason: str, lifeline: Lifeline) -> str:
+    if code == _EXIT_USER_ERROR:
+        return f"sizemix: {reason}"
+    if code != _EXIT_ERROR:
+        return f"\nsizemix: {reason}{lifeline.remedy}"
+    who = "rank 0" if lifeline.world_size > 1 else "the run"
+    return f"\nsizemix: {who} ended: {reason}{lifeline.remedy}"
+
+
+def carry_out(folder: RunFolder, lifeline: Lifeline, end: _End) -> None:
     """Trains from the newest checkpoint or from the start, evaluates at all sizes, and writes the summary."""
     _quieten()
     console = Console(highlight=False)
@@ -56,7 +108,11 @@ def carry_out(folder: RunFolder) -> None:
     if run.trainer.is_global_zero:
         announce = LambdaCallback(on_fit_start=lambda *_: _announce(run, config, folder, console))
         run.trainer.callbacks.append(announce)  # type: ignore[attr-defined]
+    if run.trainer.world_size > 1:
+        _hold_together(run.trainer, lifeline, end)
     fit(run, folder)
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()  # rank 0 evaluates alone: nothing may wait for the others
     if not run.trainer.is_global_zero:
         return
     trained = time.perf_counter()
@@ -73,6 +129,14 @@ def carry_out(folder: RunFolder) -> None:
     console.print(f"Trained in {training_seconds(run):.0f} s. Run folder: {folder.path}", soft_wrap=True)
 
 
+def _hold_together(trainer: pl.Trainer, lifeline: Lifeline, end: _End) -> None:
+    """Lets one rank's end be that of all; it is told before Lightning tears down, which may wait for other ranks."""
+    tell = LambdaCallback(on_exception=lambda trainer, module, error: end.tell(error))
+    trainer.callbacks.append(tell)  # type: ignore[attr-defined]
+    if lifeline.world_size == 1:  # no launcher has started the others: Lightning is about to
+        host_own_ranks(lifeline, trainer.world_size)
+
+
 def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console) -> None:
     """Shows the plan before anything trains, and tells the loggers the configuration."""
     trainer, plan = run.trainer, run.scheduler.planned
@@ -80,7 +144,7 @@ def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console)
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(config))  # type: ignore[arg-type]
     console.print(plan_table(plan))
-    console.print(f"Training on {trainer.num_devices} x {trainer.strategy.root_device.type}, {trainer.precision}.")
+    console.print(f"Training on {trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}.")
 
 
 def fit(run: Run, folder: RunFolder) -> None:
@@ -119,7 +183,8 @@ def _evaluate(run: Run, config: DictConfig) -> Curve:
 
 def _quieten() -> None:
     """Hides what Lightning says of situations that are meant, and its advertisements."""
-    logging.getLogger("pytorch_lightning").setLevel(logging.WARNING)
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated")
     warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
     warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
