@@ -59,7 +59,11 @@ def command(monkeypatch, tmp_path):
         (["logger=wandb", "logger.mode=foo"], "logger.mode: expected one of online, offline, disabled, got 'foo'"),
         (["logger=wandb"], "logger: W&B says: .*wandb login.*logger.mode=offline"),
         (["trainer.devices=1000"], "trainer.devices: expected at most"),
-        (["+trainer.sync_batchnorm=true"], "trainer.sync_batchnorm would"),
+        (["trainer.sync_batchnorm=true"], "trainer.sync_batchnorm: expected several GPUs, got 1 x"),
+        (["trainer.sync_batchnorm=1.5"], "trainer.sync_batchnorm: expected one of true, false, got 1.5"),
+        (["trainer.sync_batchnorm=true", "training.train_only=head"], "expected false with training.train_only=head"),
+        (["trainer.strategy=fsdp"], "trainer.strategy: expected one of auto, ddp, .* whole network .*, got 'fsdp'"),
+        (["trainer.num_nodes=2"], "trainer.num_nodes: expected 1, got 2; .* by torchrun or srun"),
         (["model=timm", "model.name=rsnet50"], "did you mean resnet50"),
         (["model=vit_tiny_patch16_224"], r"does not take images of \[20, 24, 28, 36, 40\] px"),
         (["recipe.optimizer.opt=sdg"], "got 'sdg'"),
@@ -115,7 +119,7 @@ def test_a_resumed_run_takes_no_other_configuration(command, tmp_path, capfd):
 
 
 def test_a_resumed_run_checks_what_may_change(command, tmp_path, capfd):
-    assert command(*_QUICK, "+trainer.strategy=foo") == 2
+    assert command(*_QUICK, "+data.colour=red") == 2
     (folder,) = (tmp_path / "outputs").glob("*/*")
     before = (folder / "config.yaml").read_bytes()
     assert command(f"resume={folder}", "data.num_workers=abc") == 2

@@ -130,7 +130,7 @@ def test_a_run_of_photos_that_is_cut_off_goes_on_to_the_same_weights(compose, ph
 
     weights = []
     for name in ("whole", "killed"):
-        options = ("checkpoint.every_steps=1", "augment=strong", "recipe.averaging_half_life=0.5")
+        options = ("data.num_workers=0", "checkpoint.every_steps=1", "augment=strong", "recipe.averaging_half_life=0.5")
         folder = RunFolder.create(tmp_path / name, compose(*_TINY, f"data.root={photos}", *options))
         assembled = assemble(folder.config(), folder)
         if name == "killed":
@@ -151,10 +151,11 @@ def test_weights_of_another_run_are_fine_tuned_by_default(carried_out, photos, t
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.setattr(train, "_become", lambda folder: run.main([str(folder.path)]))
-    arguments = [*_TINY, f"data.root={photos}", f"model.checkpoint={tmp_path / 'first'}"]
+    arguments = [*_TINY, f"data.root={photos}", "model.checkpoint=first"]
     assert train.main([*arguments, "recipe.base_batch_size=8", "hydra.run.dir=second"]) == 0
     assert "using recipe=finetune" in capfd.readouterr().out
     config = yaml.safe_load((tmp_path / "second" / "config.yaml").read_text())
+    assert config["model"]["checkpoint"] == str(tmp_path / "first"), "resumed from anywhere"
     assert config["recipe"]["optimizer"]["layer_decay"] == 0.75
     assert train.main([*arguments, "recipe=adamw", "recipe.base_batch_size=8", "hydra.run.dir=third"]) == 0
     assert "finetune" not in capfd.readouterr().out
@@ -163,7 +164,7 @@ def test_weights_of_another_run_are_fine_tuned_by_default(carried_out, photos, t
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["data.root=nowhere"], "data.root: expected a folder with a folder for each class, got nowhere"),
+        (["data.root=nowhere"], "data.root: expected a folder with a folder for each class, got "),
         (["data=folder"], "expected a value for data.root, got none"),
         (["model.checkpoint=nowhere.pth"], "nowhere.pth, which does not exist"),
         (["data.val_fraction=1.5"], "data.val_fraction: expected a number from 0 to 0.99, got 1.5"),

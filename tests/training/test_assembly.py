@@ -63,7 +63,7 @@ def test_compute_shares_follow_the_measured_cost_of_the_network(assembled):
     [
         (["sizes._target_=sizemix.sizes.schedule.nowhere"], "sizes: "),
         (["+recipe.lr_schedule.gamma=3"], "recipe.lr_schedule: .*gamma"),
-        (["+trainer.strategy=foo"], "trainer: .*invalid strategy name"),
+        (["trainer.strategy=foo"], "trainer: .*invalid strategy name"),
         (["+data.colour=red"], "data: .*colour"),
     ],
 )

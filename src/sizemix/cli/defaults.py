@@ -1,9 +1,12 @@
-"""What a run is configured with where the user does not say: the recipe follows from the model."""
+"""What follows from a user's configuration: the recipe from the model, whole paths from relative ones."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+_PATHS = ("data.root", "data.split_file", "model.checkpoint")
 
 
 def with_fitting_recipe(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
@@ -19,3 +22,11 @@ def with_fitting_recipe(config: DictConfig, overrides: Sequence[str]) -> DictCon
         return config
     print("The model has trained weights: using recipe=finetune. Choose another with recipe=...", flush=True)
     return hydra.compose("train", [*overrides, "recipe=finetune"])
+
+
+def make_paths_absolute(config: DictConfig) -> None:
+    """A run is resumed from wherever the user then stands."""
+    for name in _PATHS:
+        path = OmegaConf.select(config, name)
+        if isinstance(path, str):
+            OmegaConf.update(config, name, str(Path(path).expanduser().absolute()))

@@ -167,3 +167,8 @@ def check_options(config: DictConfig) -> None:
             raise UserError(f"{name}: expected {kind}, got {value!r}.")
     if config.data.num_workers != "auto" and not _WORKERS.accepts(config.data.num_workers):
         raise UserError(f"data.num_workers: expected {_WORKERS} or auto, got {config.data.num_workers!r}.")
+    if config.trainer.sync_batchnorm and config.training.train_only in ("head", "head_and_last_norm"):
+        raise UserError(
+            f"trainer.sync_batchnorm: expected false with training.train_only={config.training.train_only}, which "
+            "keeps the batch-norm statistics of frozen layers, got true."
+        )

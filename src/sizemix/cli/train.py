@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 import sizemix
-from sizemix.cli.defaults import with_fitting_recipe
+from sizemix.cli.defaults import make_paths_absolute, with_fitting_recipe
 from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import check_options
 from sizemix.errors import UserError
@@ -85,6 +85,7 @@ def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
         try:
             config = with_fitting_recipe(config, hydra_config.overrides.task)
             check_options(config)
+            make_paths_absolute(config)
             folder = RunFolder.create(hydra_config.runtime.output_dir, config)
         except UserError as error:
             mistakes.append(f"{error}" if hydra_config.mode is RunMode.RUN else f"job {hydra_config.job.num}: {error}")

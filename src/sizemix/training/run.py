@@ -7,9 +7,7 @@ further devices by repeating the command line, which must not compose the config
 import argparse
 import logging
 import sys
-import textwrap
 import time
-import traceback
 import warnings
 from collections.abc import Sequence
 
@@ -17,7 +15,6 @@ import pytorch_lightning as pl
 import torch
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import LambdaCallback
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
 from rich.console import Console
 
 from sizemix.errors import UserError
@@ -26,11 +23,10 @@ from sizemix.report.curve import class_table, curve_table
 from sizemix.report.plan import plan_table, write_plan_csv
 from sizemix.runs.folder import RunFolder
 from sizemix.training.assembly import Run, assemble
+from sizemix.training.ending import Ending
 from sizemix.training.launch import host_own_ranks, join_ranks
 from sizemix.training.lifeline import Lifeline
 from sizemix.training.results import save_results, title_of, training_seconds
-
-_EXIT_ERROR, _EXIT_USER_ERROR, _EXIT_INTERRUPTED, _EXIT_TERMINATED = 1, 2, 130, 143
 
 
 def main(arguments: Sequence[str], lifeline: Lifeline | None = None) -> int:
@@ -46,58 +42,24 @@ def main(arguments: Sequence[str], lifeline: Lifeline | None = None) -> int:
     try:
         lifeline = lifeline or join_ranks()
     except UserError as error:
-        print(f"sizemix: {error}", file=sys.stderr)
-        return _EXIT_USER_ERROR
+        return Ending(Lifeline()).tell(error)
     lifeline.remedy = f"; continue with resume={folder.path}"
-    end = _End(lifeline)
+    ending = Ending(lifeline)
     try:
-        carry_out(folder, lifeline, end)
+        carry_out(folder, ending)
     except BaseException as error:
-        return end.tell(error)
+        return ending.tell(error)
     lifeline.finish()
     return 0
 
 
-class _End:
-    """Tells once how a run ended that did not end well: in one sentence, behind a traceback where it needs one."""
+def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
+    """Trains from the newest checkpoint or from the start, evaluates at all sizes, and writes the summary.
 
-    def __init__(self, lifeline: Lifeline) -> None:
-        self._lifeline = lifeline
-        self._code: int | None = None
-
-    def tell(self, error: BaseException) -> int:
-        """Returns the exit code; on rank 0 it also speaks, on the others rank 0 does."""
-        if self._code is not None:
-            return self._code
-        self._code, reason = _code_and_reason(error)
-        if self._code == _EXIT_ERROR:
-            traceback.print_exception(error)
-        self._lifeline.fail(reason.rstrip("."), self._code)
-        if self._lifeline.rank == 0:
-            print(_sentence(self._code, reason, self._lifeline), file=sys.stderr)
-        return self._code
-
-
-def _code_and_reason(error: BaseException) -> tuple[int, str]:
-    message = " ".join(str(error).split())
-    if isinstance(error, UserError | MisconfigurationException):
-        return _EXIT_USER_ERROR, message
-    if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns Ctrl-C and SIGTERM into kinds of SystemExit
-        return _EXIT_TERMINATED if isinstance(error, SIGTERMException) else _EXIT_INTERRUPTED, "interrupted"
-    return _EXIT_ERROR, f"{type(error).__name__}: {textwrap.shorten(message, 200).rstrip('.')}"
-
-
-def _sentence(code: int, reason: str, lifeline: Lifeline) -> str:
-    if code == _EXIT_USER_ERROR:
-        return f"sizemix: {reason}"
-    if code != _EXIT_ERROR:
-        return f"\nsizemix: {reason}{lifeline.remedy}"
-    who = "rank 0" if lifeline.world_size > 1 else "the run"
-    return f"\nsizemix: {who} ended: {reason}{lifeline.remedy}"
-
-
-def carry_out(folder: RunFolder, lifeline: Lifeline, end: _End) -> None:
-    """Trains from the newest checkpoint or from the start, evaluates at all sizes, and writes the summary."""
+    Args:
+        folder: describes the run, and takes what it leaves.
+        ending: holds several ranks together.
+    """
     _quieten()
     console = Console(highlight=False)
     config = RunFolder.open(folder.path).config()
@@ -109,7 +71,7 @@ def carry_out(folder: RunFolder, lifeline: Lifeline, end: _End) -> None:
         announce = LambdaCallback(on_fit_start=lambda *_: _announce(run, config, folder, console))
         run.trainer.callbacks.append(announce)  # type: ignore[attr-defined]
     if run.trainer.world_size > 1:
-        _hold_together(run.trainer, lifeline, end)
+        _hold_together(run.trainer, ending or Ending(Lifeline()))
     fit(run, folder)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # rank 0 evaluates alone: nothing may wait for the others
@@ -129,12 +91,12 @@ def carry_out(folder: RunFolder, lifeline: Lifeline, end: _End) -> None:
     console.print(f"Trained in {training_seconds(run):.0f} s. Run folder: {folder.path}", soft_wrap=True)
 
 
-def _hold_together(trainer: pl.Trainer, lifeline: Lifeline, end: _End) -> None:
+def _hold_together(trainer: pl.Trainer, ending: Ending) -> None:
     """Lets one rank's end be that of all; it is told before Lightning tears down, which may wait for other ranks."""
-    tell = LambdaCallback(on_exception=lambda trainer, module, error: end.tell(error))
+    tell = LambdaCallback(on_exception=lambda trainer, module, error: ending.tell(error))
     trainer.callbacks.append(tell)  # type: ignore[attr-defined]
-    if lifeline.world_size == 1:  # no launcher has started the others: Lightning is about to
-        host_own_ranks(lifeline, trainer.world_size)
+    if ending.lifeline.world_size == 1:  # no launcher has started the others: Lightning is about to
+        host_own_ranks(ending.lifeline, trainer.world_size)
 
 
 def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console) -> None:
@@ -143,6 +105,12 @@ def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console)
     write_plan_csv(plan, folder.plan_csv)
     for logger in trainer.loggers:
         logger.log_hyperparams(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    dataset = run.datamodule.dataset
+    train, val, test = (len(split.targets) for split in (dataset.train, dataset.val, dataset.test))
+    console.print(
+        f"Images: {train:,} for training, {val:,} for validation, {test:,} for the test, of "
+        f"{len(dataset.class_names)} classes."
+    )
     console.print(plan_table(plan))
     console.print(f"Training on {trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}.")
 

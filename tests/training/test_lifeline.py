@@ -1,0 +1,88 @@
+"""Two ranks in one process; leaving it is replaced by noting the exit code."""
+
+import os
+import queue
+import socket
+import threading
+
+import pytest
+
+from sizemix.errors import UserError
+from sizemix.training import lifeline
+from sizemix.training.lifeline import Lifeline
+
+_KEY = b"of this run"
+
+
+@pytest.fixture
+def exits(monkeypatch):
+    codes: queue.Queue[int] = queue.Queue()
+
+    def note(code):
+        codes.put(code)
+        threading.Event().wait()  # the thread does nothing more
+
+    monkeypatch.setattr(lifeline, "_exit", note)
+    monkeypatch.setattr(lifeline, "_GRACE_SECONDS", 0.01)
+    monkeypatch.setattr(lifeline, "_TEARDOWN_SECONDS", 1e6)
+    return codes
+
+
+@pytest.fixture
+def ranks(exits):
+    first = Lifeline()
+    port = first.host(("127.0.0.1", 0), key=_KEY, world_size=2)
+    return first, Lifeline.join(1, world_size=2, address=("127.0.0.1", port), key=_KEY)
+
+
+def test_rank_0_shares_what_it_chose(ranks):
+    ranks[0].share("outputs/a run")
+    assert ranks[1].receive() == "outputs/a run"
+
+
+def test_nothing_to_share_is_said_too(ranks):
+    ranks[0].finish()
+    assert ranks[1].receive() is None
+
+
+def test_an_exception_is_told_by_rank_0_and_ends_both(ranks, exits, capfd):
+    ranks[0].share("")
+    ranks[0].remedy = "; continue"
+    ranks[1].fail("it broke", 3)
+    assert [exits.get(timeout=5), exits.get(timeout=5)] == [3, 3]
+    assert capfd.readouterr().err == "\nsizemix: rank 1 ended: it broke; continue\n"
+
+
+def test_a_process_that_vanishes_ends_the_others(ranks, exits, capfd):
+    ranks[0].share("")
+    with socket.socket(fileno=os.dup(ranks[1]._connections[0].fileno())) as handle:
+        handle.shutdown(socket.SHUT_RDWR)
+    assert [exits.get(timeout=5), exits.get(timeout=5)] == [1, 1]
+    assert "sizemix: rank 1 ended: its process was killed" in capfd.readouterr().err
+
+
+def test_another_run_is_not_joined(ranks):
+    first = Lifeline()
+    port = first.host(("127.0.0.1", 0), key=b"of another run", world_size=2)
+    with pytest.raises(UserError, match="got another run; set MASTER_PORT"):
+        Lifeline.join(1, world_size=2, address=("127.0.0.1", port), key=_KEY)
+
+
+def test_a_rank_0_that_does_not_answer_is_not_waited_for_forever():
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    with pytest.raises(UserError, match="got no answer in 0 s"):
+        Lifeline.join(1, world_size=2, address=("127.0.0.1", port), key=_KEY, patience_seconds=0)
+
+
+def test_a_port_that_is_taken_is_named(ranks):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        with pytest.raises(UserError, match=f"expected port {port} to be free"):
+            Lifeline().host(("127.0.0.1", port), key=_KEY, world_size=2)
+
+
+def test_a_run_of_one_process_has_nobody_to_tell():
+    alone = Lifeline()
+    alone.fail("it broke", 1)
+    alone.finish()
