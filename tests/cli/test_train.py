@@ -55,6 +55,11 @@ def command(monkeypatch, tmp_path):
         (["sizes.budget=B+", "recipe.base_batch_size=1"], "a step at 40 px would hold under 1 image"),
         (["seed=5000000000"], "seed: expected a whole number from 0 to 4294967295, got 5000000000"),
         (["model.drop_path_rate=1.5"], "model.drop_path_rate: expected a number from 0 to 0.99"),
+        (["augment.rand_augment=9"], "augment.rand_augment: expected several options as {num_ops: 2, .*, got 9"),
+        (
+            ["data=folder", "data.root=photos", "data.crop_scale=[0.5]"],
+            r"data.crop_scale: expected .*\[LEAST,GREATEST\]",
+        ),
         (["model=timm", "model.name=resnet50.foo"], "resnet50.foo cannot be built"),
         (["logger=wandb", "logger.mode=foo"], "logger.mode: expected one of online, offline, disabled, got 'foo'"),
         (["logger=wandb"], "logger: W&B says: .*wandb login.*logger.mode=offline"),

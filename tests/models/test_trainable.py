@@ -101,6 +101,12 @@ def test_a_network_without_a_classifier_is_refused():
         train_only(timm.create_model("test_resnet", num_classes=0), "head")
 
 
+def test_a_network_of_ones_own_is_asked_for_its_classifier():
+    net = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    with pytest.raises(UserError, match=r"a get_classifier\(\) method.*got a Sequential without"):
+        train_only(net, "head")
+
+
 def test_an_unknown_part_brings_the_known_ones():
     with pytest.raises(UserError, match="expected one of head, head_and_last_norm, norms, got 'tail'"):
         train_only(build_backbone("resnet20_cifar", num_classes=3), "tail")

@@ -52,6 +52,32 @@ class _Numbers:
 
 
 @dataclass(frozen=True)
+class _Pair:
+    """A least and a greatest number."""
+
+    of: _Number
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, ListConfig) and len(value) == 2 and all(self.of.accepts(item) for item in value)
+
+    def __str__(self) -> str:
+        return f"the least and the greatest as [LEAST,GREATEST], each {self.of}"
+
+
+@dataclass(frozen=True)
+class _Mapping:
+    """Options of their own."""
+
+    example: str
+
+    def accepts(self, value: Any) -> bool:
+        return value is None or isinstance(value, DictConfig)
+
+    def __str__(self) -> str:
+        return f"several options as {self.example}, or null"
+
+
+@dataclass(frozen=True)
 class _OneOf:
     """One of a few values."""
 
@@ -78,12 +104,13 @@ class _Strategy:
         return f"one of {', '.join(self.values)}, as each rank needs the whole network and a process of its own"
 
 
-_Kind = _Number | _Numbers | _OneOf | _Strategy
+_Kind = _Number | _Numbers | _Pair | _Mapping | _OneOf | _Strategy
 
 _OPTIONS: dict[str, _Kind] = {
     "seed": _Number(int, maximum=2**32 - 1),
     "data.base_size": _Number(int, 1),
     "augment.flip": _OneOf((True, False)),
+    "augment.rand_augment": _Mapping("{num_ops: 2, magnitude: 9}"),
     "augment.color_jitter": _Number(float, maximum=1, optional=True),
     "augment.erasing": _Number(float, maximum=1),
     "augment.mixup": _Number(float),
@@ -121,8 +148,8 @@ _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
     "data.test_fraction": _Number(float, maximum=0.99),
     "data.split_seed": _Number(int),
     "data.allow_broken": _OneOf((True, False)),
-    "data.crop_scale": _Numbers(_Number(float)),
-    "data.crop_aspect": _Numbers(_Number(float)),
+    "data.crop_scale": _Pair(_Number(float)),
+    "data.crop_aspect": _Pair(_Number(float)),
     "data.crop_reference_size": _Number(int, 1, optional=True),
     "model.pretrained": _OneOf((True, False)),
     "model.drop_path_rate": _Number(float, maximum=0.99),

@@ -144,20 +144,11 @@ class SizedDataModule(pl.LightningDataModule):
         num_images = min(num_images, len(order))
         batch_size = min(batch_size, num_images)
         parts = [order[at : at + batch_size] for at in range(0, num_images - batch_size + 1, batch_size)]
-        loader = (
-            RequestLoader(
-                [TrainRequest(part, np.zeros_like(part), image_size, 1, seed, item=0) for part in parts],
-                fetch=self._train.train,
-                num_workers=self._num_workers,
-            )
-            if augment
-            else RequestLoader(
-                [EvalRequest(part, image_size) for part in parts],
-                fetch=self._train.eval,
-                num_workers=self._num_workers,
-            )
-        )
-        return self._ready(loader)
+        if augment:
+            augmented = [TrainRequest(part, np.zeros_like(part), image_size, 1, seed, item=0) for part in parts]
+            return self._ready(RequestLoader(augmented, fetch=self._train.train, num_workers=self._num_workers))
+        shown = [EvalRequest(part, image_size) for part in parts]
+        return self._ready(RequestLoader(shown, fetch=self._train.eval, num_workers=self._num_workers))
 
     def transfer_batch_to_device(self, batch: Batch | TrainRequest, device: torch.device, dataloader_idx: int) -> Batch:
         """Makes the batch here where its images live on the device, so that only the request had to travel."""

@@ -50,7 +50,12 @@ def train_only(net: nn.Module, part: Part) -> list[nn.Module]:
 
 
 def _head(net: nn.Module) -> list[nn.Module]:
-    classifier = net.get_classifier()  # type: ignore[operator]
+    if not hasattr(net, "get_classifier"):
+        raise UserError(
+            f"training.train_only: expected a network with a get_classifier() method, as timm's have, got a "
+            f"{type(net).__name__} without; add one that returns its last layer."
+        )
+    classifier = net.get_classifier()
     layers = list(classifier) if isinstance(classifier, tuple | list) else [classifier]
     if not any(parameter.numel() for layer in layers for parameter in layer.parameters()):
         raise UserError(

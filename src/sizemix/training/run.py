@@ -81,6 +81,11 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
     curve = _evaluate(run, config)
     evaluation_seconds = time.perf_counter() - trained
     save_results(run, config, folder, curve=curve, evaluation_seconds=evaluation_seconds)
+    _report(run, config, folder, curve, console)
+
+
+def _report(run: Run, config: DictConfig, folder: RunFolder, curve: Curve, console: Console) -> None:
+    """Shows what the run gave, and where it stands."""
     console.print(curve_table(curve.points, title=f"Test top-1, {title_of(run, config)}"))
     names, size = run.datamodule.dataset.class_names, _nearest(config.sizes.base_size, config.evaluation.eval_sizes)
     console.print(class_table(curve.classes, names, image_size=size))
@@ -109,7 +114,8 @@ def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console)
     train, val, test = (len(split.targets) for split in (dataset.train, dataset.val, dataset.test))
     console.print(
         f"Images: {train:,} for training, {val:,} for validation, {test:,} for the test, of "
-        f"{len(dataset.class_names)} classes."
+        f"{len(dataset.class_names)} classes.",
+        soft_wrap=True,
     )
     console.print(plan_table(plan))
     console.print(f"Training on {trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}.")
