@@ -45,7 +45,7 @@ def command(monkeypatch, tmp_path):
         (["evaluation.eval_sizes=16"], "evaluation.eval_sizes: expected a list"),
         (["sizes.image_sizes=28"], "sizes.image_sizes: expected a list"),
         (["recipe.gradient_smoothing=maybe"], "expected one of true, false, auto, got 'maybe'"),
-        (["sizes.budget=B"], "sizes.budget: expected one of constant, B\\+, D\\+, B\\+D\\+, got 'B'"),
+        (["sizes.budget=B"], "sizes.budget: expected one of constant, B\\+, D\\+, B\\+D\\+, memory, got 'B'"),
         (["resume=nowhere"], "expected a run folder with a config.yaml, got nowhere"),
         (["sizes.image_sizes=[20,30]"], "multiples of 4 .*, got 30; use 28 or 32"),
         (["sizes.image_sizes=[28,20]"], "increasing"),

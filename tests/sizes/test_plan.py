@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from sizemix.errors import UserError
 from sizemix.sizes.budget import StepShape, step_shapes
 from sizemix.sizes.plan import SizePlan, plan_sizes
-from sizemix.sizes.schedule import MixedSizes
+from sizemix.sizes.progressive import MovingShares, SizeByEpoch
+from sizemix.sizes.schedule import MixedSizes, SizeSchedule
 from sizemix.sizes.spending import spending
 
 
 @dataclass(frozen=True)
 class Setting:
+    kind: str
     sizes: tuple[int, ...]
     shares: tuple[float, ...]
     budget: str
@@ -30,6 +32,13 @@ class Setting:
     micro_batches: int
     seed: int
 
+    def schedule(self) -> SizeSchedule:
+        if self.kind == "moving" and len(self.sizes) > 1 and self.num_epochs > 1:
+            return MovingShares(self.sizes, self.num_epochs, spread=0.65, uniform_part=0.1)
+        if self.kind == "by_epoch":
+            return SizeByEpoch(tuple(self.sizes[epoch % len(self.sizes)] for epoch in range(self.num_epochs)))
+        return MixedSizes(self.sizes, self.shares)
+
     def plan(self) -> SizePlan:
         num_shards = self.world_size * self.micro_batches
         shapes = step_shapes(
@@ -40,7 +49,7 @@ class Setting:
             num_shards=num_shards,
         )
         return plan_sizes(
-            MixedSizes(self.sizes, self.shares),
+            self.schedule(),
             shapes=shapes,
             num_images=self.num_images,
             num_epochs=self.num_epochs,
@@ -59,6 +68,7 @@ def plannable(draw: st.DrawFn) -> Setting:
     base_size = draw(st.sampled_from(sizes))
     shard = draw(st.integers(13, 20))  # enough that no size falls under one image
     setting = Setting(
+        kind=draw(st.sampled_from(["mixed", "moving", "by_epoch"])),
         sizes=sizes,
         shares=tuple(weight / sum(weights) for weight in weights),
         budget=draw(st.sampled_from(["constant", "B+", "D+", "B+D+"])),
@@ -127,22 +137,29 @@ def test_at_one_size_an_epoch_is_within_half_a_step_of_a_pass(setting):
         assert abs(consumed - epoch * setting.num_images) <= setting.base_batch_size / 2
 
 
-@given(plannable())
+@given(plannable().filter(lambda setting: setting.kind != "by_epoch"))
 def test_shares_are_exact_to_within_a_step_after_every_epoch(setting):
     plan = setting.plan()
-    in_images = _image_shares_by_hand(setting, plan)
-    seen = dict.fromkeys(setting.sizes, 0)
+    seen, target = dict.fromkeys(setting.sizes, 0), dict.fromkeys(setting.sizes, 0.0)
     for epoch in range(plan.num_epochs):
         for spec in plan.epoch_specs(epoch):
             seen[spec.image_size] += spec.global_batch_size
-        for size in setting.sizes:
-            target = in_images[size] * (epoch + 1) * setting.num_images
-            assert abs(seen[size] - target) < plan.inputs.shapes[size].global_batch_size + 1e-6
+        for size, share in _image_shares_by_hand(setting, plan, epoch).items():
+            target[size] += share * setting.num_images
+            assert abs(seen[size] - target[size]) < plan.inputs.shapes[size].global_batch_size + 1e-6
 
 
-def _image_shares_by_hand(setting, plan):
+@given(plannable())
+def test_an_epoch_has_no_size_that_its_schedule_does_not_name(setting):
+    plan = setting.plan()
+    for epoch in range(plan.num_epochs):
+        named = setting.schedule().shares(epoch)
+        assert {spec.image_size for spec in plan.epoch_specs(epoch)} <= set(named)
+
+
+def _image_shares_by_hand(setting, plan, epoch):
     images = {}
-    for size, share in zip(setting.sizes, setting.shares, strict=True):
+    for size, share in setting.schedule().shares(epoch).items():
         shape = plan.inputs.shapes[size]
         images[size] = {
             "images": share,

@@ -1,7 +1,7 @@
 import pytest
 
 from sizemix.errors import UserError
-from sizemix.sizes.schedule import MixedSizes, mixed
+from sizemix.sizes.schedule import MixedSizes, mixed, size_range
 
 
 def test_sizes_are_generated_around_the_base_size_and_rounded():
@@ -42,3 +42,25 @@ def test_what_does_not_fit_is_refused_in_one_sentence(arguments, message):
 def test_the_schedule_checks_itself_without_the_factory():
     with pytest.raises(UserError, match="increasing"):
         MixedSizes((32, 16), (0.5, 0.5))
+
+
+def test_a_range_has_every_multiple_between_its_bounds():
+    schedule = size_range(base_size=224, multiple_of=32)
+    assert schedule.image_sizes == (128, 160, 192, 224, 256, 288, 320)
+    assert schedule.shares(epoch=0)[128] == schedule.shares(epoch=0)[320] == pytest.approx(1 / 7)
+    assert size_range(base_size=224, smallest=96, largest=160, multiple_of=32).image_sizes == (96, 128, 160)
+
+
+def test_a_range_can_give_every_size_the_same_pixels():
+    shares = size_range(base_size=224, smallest=96, largest=192, multiple_of=32, power=-2).shares(epoch=0)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert [share * size**2 for size, share in shares.items()] == pytest.approx([shares[96] * 96**2] * 4)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"),
+    [({"smallest": 64, "largest": 32}, "increasing"), ({"smallest": 30, "largest": 64}, "multiples of 32 .*, got 30")],
+)
+def test_a_range_without_multiples_is_refused(bounds, message):
+    with pytest.raises(UserError, match=message):
+        size_range(base_size=64, multiple_of=32, **bounds)

@@ -55,7 +55,7 @@ def _head(net: nn.Module) -> list[nn.Module]:
             f"training.train_only: expected a network with a get_classifier() method, as timm's have, got a "
             f"{type(net).__name__} without; add one that returns its last layer."
         )
-    classifier = net.get_classifier()
+    classifier = net.get_classifier()  # type: ignore[operator]
     layers = list(classifier) if isinstance(classifier, tuple | list) else [classifier]
     if not any(parameter.numel() for layer in layers for parameter in layer.parameters()):
         raise UserError(

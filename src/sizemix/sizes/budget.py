@@ -1,12 +1,15 @@
 """What one optimizer step holds at each image size: how many images, and how many copies of each."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal, get_args
 
 from sizemix.errors import UserError
 
 Budget = Literal["constant", "B+", "D+", "B+D+"]
+MEMORY = "memory"  # the other budget: fitting_batches
+_LEAST_STEPS = 20  # of a pass, however much memory there is
 
 
 @dataclass(frozen=True)
@@ -23,7 +26,13 @@ class StepShape:
 
 
 def step_shapes(
-    image_sizes: Iterable[int], *, budget: str, base_size: int, base_batch_size: int, num_shards: int = 1
+    image_sizes: Iterable[int],
+    *,
+    budget: str,
+    base_size: int,
+    base_batch_size: int,
+    num_shards: int = 1,
+    fitting: Mapping[int, int] | None = None,
 ) -> dict[int, StepShape]:
     """The shape of a step at each size (Hoffer et al. 2019, arXiv 1908.08986: the B+ and D+ regimes).
 
@@ -33,17 +42,21 @@ def step_shapes(
 
     Args:
         image_sizes: sides in pixels.
-        budget: constant, B+, D+ or B+D+.
+        budget: constant, B+, D+, B+D+ or memory.
         base_size: S0 in pixels.
         base_batch_size: source images of a step at the base size, over all ranks and micro-batches.
         num_shards: ranks times micro-batches; every shard of a step gets equally many images, so the formula is
             applied to a shard's share, as the authors apply it to each process.
+        fitting: with memory, the local batch that fits at each size, as fitting_batches measures it.
 
     Raises:
         UserError: an unknown budget, a base batch that the shards cannot share evenly, or a batch under 1.
     """
+    if budget == MEMORY:
+        assert fitting is not None, "the budget memory goes by a table of what fits"
+        return {size: StepShape(fitting[size] * num_shards, num_repeats=1) for size in image_sizes}
     if budget not in get_args(Budget):
-        raise UserError(f"sizes.budget: expected one of {', '.join(get_args(Budget))}, got {budget!r}.")
+        raise UserError(f"sizes.budget: expected one of {', '.join((*get_args(Budget), MEMORY))}, got {budget!r}.")
     if base_batch_size < 1:
         raise UserError(f"recipe.base_batch_size: expected at least 1 image, got {base_batch_size}.")
     if base_batch_size % num_shards:
@@ -53,6 +66,52 @@ def step_shapes(
         )
     shard = base_batch_size // num_shards
     return {size: _step_shape(size, budget, base_size, shard, num_shards) for size in image_sizes}
+
+
+def fitting_batches(
+    fits: Callable[[int, int], bool], image_sizes: Iterable[int], *, num_images: int, num_shards: int = 1
+) -> dict[int, int]:
+    """The largest local batch that fits into memory at each size, the largest size first.
+
+    A batch is a multiple of 8 where it has as many images, and a step never more than a twentieth of the images.
+
+    Args:
+        fits: whether a training step of so many images fits: (image_size, local_batch_size) to yes or no. What fits
+            at a size is taken to fit at a smaller one.
+        image_sizes: sides in pixels.
+        num_images: training images.
+        num_shards: ranks times micro-batches.
+
+    Raises:
+        UserError: not even one image fits, or the images are too few.
+    """
+    most = num_images // (_LEAST_STEPS * num_shards)
+    if most < 1:
+        raise UserError(
+            f"sizes.budget=memory: expected at least {_LEAST_STEPS * num_shards} training images, got {num_images}; "
+            "choose another budget."
+        )
+    batches: dict[int, int] = {}
+    batch = 0
+    for size in sorted(image_sizes, reverse=True):
+        batch = _largest(partial(fits, size), least=batch, most=most)
+        if batch < 1:
+            raise UserError(f"sizes: one image of {size} px does not fit into memory; choose smaller sizes.")
+        batches[size] = batch
+    return {size: batch - batch % 8 if batch > 8 else batch for size, batch in batches.items()}
+
+
+def _largest(fits: Callable[[int], bool], *, least: int, most: int) -> int:
+    """The greatest number from least, which fits, to most that fits, by bisection from below."""
+    step = max(1, least)
+    while least < most and fits(min(most, least + step)):
+        least = min(most, least + step)
+        step *= 2
+    high = min(most + 1, least + step)  # does not fit, or is beyond
+    while high - least > max(1, least // 32):
+        middle = (least + high) // 2
+        least, high = (middle, high) if fits(middle) else (least, middle)
+    return least
 
 
 def _step_shape(size: int, budget: str, base_size: int, base_shard: int, num_shards: int) -> StepShape:

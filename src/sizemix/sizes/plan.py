@@ -207,13 +207,16 @@ class SizePlan:
 
 
 def _sizes_by_epoch(inputs: PlanInputs) -> list[NDArray[np.int64]]:
-    """The image size of every step, in order, by epoch."""
-    owed = dict.fromkeys(inputs.shapes, 0.0)
+    """The image size of every step, in order, by epoch.
+
+    Where a size is absent from an epoch, what it is still owed goes to those that are there.
+    """
+    owed: dict[int, float] = {}
     epochs = []
     for epoch, configured in enumerate(inputs.shares):
         shares = image_shares(configured, share_of=inputs.share_of, shapes=inputs.shapes, cost=inputs.cost)
-        for size, share in shares.items():
-            owed[size] += share * inputs.num_images
+        left_over = sum(images for size, images in owed.items() if size not in shares)
+        owed = {size: owed.get(size, 0.0) + share * (inputs.num_images + left_over) for size, share in shares.items()}
         steps = allocate_steps(owed, shapes=inputs.shapes)
         for size, number in steps.items():
             owed[size] -= number * inputs.shapes[size].global_batch_size

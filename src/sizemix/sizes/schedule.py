@@ -16,7 +16,7 @@ class SizeSchedule(Protocol):
         """Every image_size that can occur, in pixels, increasing."""
 
     def shares(self, epoch: int) -> Mapping[int, float]:
-        """Share of each image_size in an epoch; they sum to 1."""
+        """Share of each image_size that an epoch has, all positive; they sum to 1. What is absent has none."""
 
 
 @dataclass(frozen=True)
@@ -63,27 +63,77 @@ def mixed(
     Raises:
         UserError: sizes or shares that do not fit.
     """
+    sizes = chosen_sizes(
+        base_size=base_size, image_sizes=image_sizes, relative_sizes=relative_sizes, multiple_of=multiple_of
+    )
+    return MixedSizes(sizes, tuple(shares) if shares is not None else (1 / len(sizes),) * len(sizes))
+
+
+def size_range(
+    *,
+    base_size: int,
+    smallest: int | None = None,
+    largest: int | None = None,
+    relative_smallest: float = 4 / 7,
+    relative_largest: float = 10 / 7,
+    multiple_of: int = 1,
+    power: float = 0.0,
+) -> MixedSizes:
+    """Every multiple of a number between two sizes.
+
+    Args:
+        base_size: side in pixels that relative bounds refer to.
+        smallest: side in pixels; None: relative_smallest of the base size, rounded.
+        largest: side in pixels; None: relative_largest of the base size, rounded.
+        relative_smallest: used where smallest is None.
+        relative_largest: used where largest is None.
+        multiple_of: the step from one size to the next; both bounds are multiples of it.
+        power: a size's share is in proportion to size ** power: 0 is uniform, -2 gives every size the same pixels.
+
+    Raises:
+        UserError: bounds in the wrong order, or no multiples.
+    """
+    low = rounded(relative_smallest * base_size, multiple_of) if smallest is None else smallest
+    high = rounded(relative_largest * base_size, multiple_of) if largest is None else largest
+    _check_sizes([low, high])
+    _check_multiples([low, high], multiple_of)
+    sizes = tuple(range(low, high + 1, multiple_of))
+    weights = [(size / high) ** power for size in sizes]
+    return MixedSizes(sizes, tuple(weight / sum(weights) for weight in weights))
+
+
+def chosen_sizes(
+    *,
+    base_size: int,
+    image_sizes: Sequence[int] | None,
+    relative_sizes: Sequence[float] | None,
+    multiple_of: int,
+) -> tuple[int, ...]:
+    """The user's own sizes, or else sizes generated around the base size; arguments as in mixed.
+
+    Raises:
+        UserError: neither given, or sizes that are not increasing or not such multiples.
+    """
     if image_sizes is None:
         if not relative_sizes:
             raise UserError(
                 "expected sizes.image_sizes or sizes.relative_sizes, got neither; list the sizes to train at."
             )
         _check_multiples([base_size], multiple_of)
-        image_sizes = _generated(relative_sizes, base_size=base_size, multiple_of=multiple_of)
-    sizes = tuple(image_sizes)
-    _check_sizes(sizes)
-    _check_multiples(sizes, multiple_of)
-    return MixedSizes(sizes, tuple(shares) if shares is not None else (1 / len(sizes),) * len(sizes))
+        image_sizes = [rounded(relative * base_size, multiple_of) for relative in relative_sizes]
+        if len(set(image_sizes)) < len(image_sizes):
+            raise UserError(
+                f"sizes around {base_size} px coincide when rounded to multiples of {multiple_of} (got {image_sizes}); "
+                "set a smaller sizes.multiple_of, or sizes.image_sizes=[...]."
+            )
+    _check_sizes(image_sizes)
+    _check_multiples(image_sizes, multiple_of)
+    return tuple(image_sizes)
 
 
-def _generated(relative_sizes: Sequence[float], *, base_size: int, multiple_of: int) -> list[int]:
-    sizes = [max(1, round(relative * base_size / multiple_of)) * multiple_of for relative in relative_sizes]
-    if len(set(sizes)) < len(sizes):
-        raise UserError(
-            f"sizes around {base_size} px coincide when rounded to multiples of {multiple_of} (got {sizes}); "
-            "set a smaller sizes.multiple_of, or sizes.image_sizes=[...]."
-        )
-    return sizes
+def rounded(size: float, multiple_of: int) -> int:
+    """The nearest positive multiple, in pixels."""
+    return max(1, round(size / multiple_of)) * multiple_of
 
 
 def _check_sizes(sizes: Sequence[int]) -> None:
