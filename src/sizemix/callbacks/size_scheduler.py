@@ -1,15 +1,24 @@
 """Plans the run before it starts, and watches that every batch follows the plan."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import pytorch_lightning as pl
 import torch
 
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
-from sizemix.sizes.budget import step_shapes
+from sizemix.errors import UserError
+from sizemix.sizes.budget import MEMORY, step_shapes
 from sizemix.sizes.plan import SizePlan, plan_sizes
 from sizemix.sizes.schedule import SizeSchedule
+
+
+class Fitting(Protocol):
+    """Finds out what fits into memory; callbacks.fitting_batches.FittingBatches is one."""
+
+    def __call__(self, trainer: pl.Trainer, *, image_sizes: Iterable[int], num_images: int) -> Mapping[int, int]:
+        """The local batch that fits at each size."""
 
 
 class SizeScheduler(pl.Callback):
@@ -17,12 +26,16 @@ class SizeScheduler(pl.Callback):
 
     Args:
         schedule: which sizes with which shares.
-        budget: what a step spends at a size: constant, B+, D+ or B+D+.
+        budget: what a step spends at a size: constant, B+, D+, B+D+ or memory.
         base_size: size in pixels that the budget scales from.
         base_batch_size: source images of a step at the base size, over all ranks and micro-batches.
         seed: seed of sizes, images and augmentation.
         share_of: what the shares count: images, steps or compute.
         cost: training cost of an image by size; None counts pixels.
+        fitting: with the budget memory, finds out what fits.
+
+    Raises:
+        UserError: the budget memory without it.
     """
 
     def __init__(
@@ -35,7 +48,10 @@ class SizeScheduler(pl.Callback):
         seed: int,
         share_of: str = "images",
         cost: Mapping[int, float] | None = None,
+        fitting: Fitting | None = None,
     ) -> None:
+        if budget == MEMORY and fitting is None:
+            raise UserError("SizeScheduler: expected fitting=FittingBatches(net) for the budget memory, got none.")
         self._schedule = schedule
         self._budget = budget
         self._base_size = base_size
@@ -43,9 +59,26 @@ class SizeScheduler(pl.Callback):
         self._seed = seed
         self._share_of = share_of
         self._cost = cost
+        self._fitting = fitting if budget == MEMORY else None
 
-    def plan(self, *, num_images: int, num_epochs: int, world_size: int = 1, micro_batches: int = 1) -> SizePlan:
-        """The run's plan; the same on every rank."""
+    def plan(
+        self,
+        *,
+        num_images: int,
+        num_epochs: int,
+        world_size: int = 1,
+        micro_batches: int = 1,
+        fitting: Mapping[int, int] | None = None,
+    ) -> SizePlan:
+        """The run's plan; the same on every rank.
+
+        Args:
+            num_images: of a pass.
+            num_epochs: of the run.
+            world_size: ranks.
+            micro_batches: of a step.
+            fitting: with the budget memory, the local batch that fits at each size.
+        """
         num_shards = world_size * micro_batches
         shapes = step_shapes(
             self._schedule.image_sizes,
@@ -53,6 +86,7 @@ class SizeScheduler(pl.Callback):
             base_size=self._base_size,
             base_batch_size=self._base_batch_size,
             num_shards=num_shards,
+            fitting=fitting,
         )
         return plan_sizes(
             self._schedule,
@@ -74,11 +108,15 @@ class SizeScheduler(pl.Callback):
         assert isinstance(datamodule, SizedDataModule), "SizeScheduler works with a SizedDataModule"
         assert trainer.max_epochs is not None, "a plan needs trainer.max_epochs"
         self._micro_batches = trainer.accumulate_grad_batches
+        num_images, sizes = datamodule.num_images, self._schedule.image_sizes
+        measure = self._fitting
+        fitting = None if measure is None else measure(trainer, image_sizes=sizes, num_images=num_images)
         self.planned = self.plan(
-            num_images=datamodule.num_images,
+            num_images=num_images,
             num_epochs=trainer.max_epochs,
             world_size=trainer.world_size,
             micro_batches=self._micro_batches,
+            fitting=fitting,
         )
         datamodule.use_plan(self.planned)
 

@@ -4,13 +4,13 @@ import copy
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 
-import psutil
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
 from torch.nn import functional as F
 
 from sizemix.errors import UserError
+from sizemix.limits import available_bytes
 
 _OPTIMIZER_STATES = 2  # AdamW's moments; momentum SGD keeps one
 _BUFFERS = 1.25  # what libraries and the allocator add to the saved tensors, see estimated_bytes
@@ -28,7 +28,7 @@ def check_memory(
 
     On a CUDA device a copy of the network really runs the step, beside as much memory as the optimizer will keep. On
     the CPU, where the system would kill the process, the need is estimated (estimated_bytes) and compared with the
-    memory that is free.
+    memory that is free, in a container with what its limit leaves.
 
     Args:
         net: the network, on any device.
@@ -41,16 +41,25 @@ def check_memory(
     """
     image_size = max(image_sizes, key=lambda size: size**2 * image_sizes[size])
     num_images = image_sizes[image_size]
-    if device.type == "cuda":
-        needed = _trial_failure(net, image_size, num_images, device=device, autocast=autocast)
-    else:
-        needed = _shortage(estimated_bytes(net, image_size, num_images))
+    needed = _failure(net, image_size, num_images, device=device, autocast=autocast)
     if needed is not None:
         raise UserError(
             f"recipe.base_batch_size: a step of {num_images} images of {image_size} px needs more memory than the "
             f"{device.type} has ({needed}); lower recipe.base_batch_size, raise trainer.accumulate_grad_batches, or "
             "choose smaller sizes."
         )
+
+
+def step_fits(
+    net: nn.Module,
+    image_size: int,
+    num_images: int,
+    *,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> bool:
+    """Whether a step of one local micro-batch fits into memory; tried or estimated as check_memory does."""
+    return _failure(net, image_size, num_images, device=device, autocast=autocast) is None
 
 
 def estimated_bytes(net: nn.Module, image_size: int, num_images: int) -> int:
@@ -80,8 +89,21 @@ def estimated_bytes(net: nn.Module, image_size: int, num_images: int) -> int:
     return int(_BUFFERS * activations) + (1 + _OPTIMIZER_STATES) * trained
 
 
+def _failure(
+    net: nn.Module,
+    image_size: int,
+    num_images: int,
+    *,
+    device: torch.device,
+    autocast: Callable[[], AbstractContextManager[object]],
+) -> str | None:
+    if device.type == "cuda":
+        return _trial_failure(net, image_size, num_images, device=device, autocast=autocast)
+    return _shortage(estimated_bytes(net, image_size, num_images))
+
+
 def _shortage(needed: int) -> str | None:
-    available = psutil.virtual_memory().available
+    available = available_bytes()
     if needed <= available:
         return None
     return f"about {needed / _GIB:.1f} GiB of {available / _GIB:.1f} GiB that are free"

@@ -16,7 +16,8 @@ class RunFolder:
     """One run on disk.
 
     config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt and best.ckpt, curve.csv, per_class.csv,
-    curve.png and summary.json, which exists once the run has finished; of image files also split.csv and broken.csv.
+    curve.png and summary.json, which exists once the run has finished; of image files also split.csv and broken.csv;
+    with sizes.budget=memory fitting_batches.csv.
 
     Args:
         path: the folder.
@@ -26,6 +27,7 @@ class RunFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
         self.plan_csv = self.path / "plan.csv"
+        self.fitting_csv = self.path / "fitting_batches.csv"
         self.split_csv = self.path / "split.csv"
         self.broken_csv = self.path / "broken.csv"
         self.metrics_csv = self.path / "metrics.csv"

@@ -14,6 +14,7 @@ from torch import nn
 
 from sizemix.callbacks.averaging import WeightAveraging
 from sizemix.callbacks.determinism import Determinism
+from sizemix.callbacks.fitting_batches import FittingBatches
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.callbacks.memory_check import MemoryCheck
 from sizemix.callbacks.progress import SizeProgressBar
@@ -84,6 +85,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         seed=config.seed,
         share_of=config.sizes.share_of,
         cost=cost,
+        fitting=FittingBatches(net, folder.fitting_csv),
     )
     weighted = config.training.imbalance == "class_weights"
     model = ImageClassifier(
@@ -94,6 +96,9 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         lr_schedule=instantiate(config.recipe.lr_schedule, "recipe.lr_schedule"),
         val_size=config.evaluation.val_size,
         label_smoothing=config.recipe.label_smoothing,
+        base_batch_size=config.recipe.base_batch_size,
+        loss_scale=config.recipe.loss_scale,
+        lr_scaling=config.recipe.lr_scaling,
         preprocessing=preprocessing,
         average=config.recipe.averaging_half_life is not None,
         class_weights=balanced_class_weights(dataset.train.targets, num_classes) if weighted else None,
@@ -177,9 +182,14 @@ def _early_stopping(config: DictConfig, model: ImageClassifier) -> list[pl.Callb
 
 
 def _smoothing(config: DictConfig, schedule: SizeSchedule) -> list[pl.Callback]:
-    wanted = config.recipe.gradient_smoothing
+    wanted, scaled = config.recipe.gradient_smoothing, config.recipe.loss_scale != "none"
     if wanted == "auto":
-        wanted = len(schedule.image_sizes) > 1 and config.recipe.optimizer.opt in _SGD
+        wanted = len(schedule.image_sizes) > 1 and config.recipe.optimizer.opt in _SGD and not scaled
+    if wanted and scaled:
+        raise UserError(
+            f"recipe: expected gradient_smoothing=false with loss_scale={config.recipe.loss_scale}, got true: smoothing "
+            "rescales every gradient and so undoes the scale; leave one out, or use lr_scaling."
+        )
     return [GradientSmoothing()] if wanted else []
 
 

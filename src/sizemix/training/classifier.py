@@ -17,7 +17,8 @@ from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
 from sizemix.models.averaging import averaged_copy
-from sizemix.training.optim import LRSchedule, build_optimizer, lr_factor_by_step
+from sizemix.sizes.plan import SizePlan
+from sizemix.training.optim import BatchScaling, LRSchedule, batch_factor, build_optimizer, lr_factor_by_step
 
 
 class ImageClassifier(pl.LightningModule):
@@ -31,6 +32,9 @@ class ImageClassifier(pl.LightningModule):
         lr_schedule: factor of the learning rate by images seen.
         val_size: image_size of validation, pixels; it names the metric.
         label_smoothing: probability spread evenly over all classes.
+        base_batch_size: source images of a step whose loss and learning rate are not scaled.
+        loss_scale: how the loss of a step follows its batch; optim.batch_factor.
+        lr_scaling: how the learning rate does.
         preprocessing: what the network is shown, to be kept with its weights.
         average: whether an averaged network stands beside, for the WeightAveraging callback; it is then the one that
             is validated.
@@ -48,6 +52,9 @@ class ImageClassifier(pl.LightningModule):
         lr_schedule: LRSchedule,
         val_size: int,
         label_smoothing: float = 0.0,
+        base_batch_size: int = 1,
+        loss_scale: BatchScaling = "none",
+        lr_scaling: BatchScaling = "none",
         preprocessing: Preprocessing | None = None,
         average: bool = False,
         class_weights: Tensor | None = None,
@@ -67,6 +74,9 @@ class ImageClassifier(pl.LightningModule):
         self._optimizer = optimizer
         self._lr_schedule = lr_schedule
         self._label_smoothing = label_smoothing
+        self._base_batch_size = base_batch_size
+        self._loss_scale = loss_scale
+        self._lr_scaling = lr_scaling
         self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
         self.val_balanced = MulticlassAccuracy(num_classes, average="macro")
         self._balanced_metric = f"val/balanced_accuracy@{val_size}"
@@ -83,7 +93,7 @@ class ImageClassifier(pl.LightningModule):
         return logits
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy over all copies of all images."""
+        """Mean cross-entropy over all copies of all images, as it is logged; returned scaled by the batch."""
         loss = F.cross_entropy(
             self(batch.images), batch.targets, weight=self._class_weights, label_smoothing=self._label_smoothing
         )
@@ -91,7 +101,7 @@ class ImageClassifier(pl.LightningModule):
         # On the CPU, as Lightning would copy a plain number to the device and wait for it, at every step.
         lr = torch.tensor(max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
         self.log("train/lr", lr, batch_size=len(batch.targets))
-        return loss
+        return loss * batch_factor(self._loss_scale, self._batch_ratio())
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Top-1, balanced accuracy and loss at the validation size."""
@@ -110,13 +120,22 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, with a learning rate for every step of the plan."""
+        optimizer = build_optimizer(self.net, self._optimizer)
+        factor = lr_factor_by_step(
+            self._lr_schedule, self._plan, scaling=self._lr_scaling, base_batch_size=self._base_batch_size
+        )
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+
+    def _batch_ratio(self) -> float:
+        return self._plan.spec(self.trainer.global_step).global_batch_size / self._base_batch_size
+
+    @property
+    def _plan(self) -> SizePlan:
         datamodule = self.trainer.datamodule  # type: ignore[attr-defined]
         assert isinstance(datamodule, SizedDataModule), "ImageClassifier trains with a SizedDataModule"
         assert datamodule.plan is not None, "the plan comes from the SizeScheduler callback"
-        optimizer = build_optimizer(self.net, self._optimizer)
-        factor = lr_factor_by_step(self._lr_schedule, datamodule.plan)
-        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return datamodule.plan
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Notes which network the weights belong to, and what it is shown."""

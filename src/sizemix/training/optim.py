@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from timm.optim import create_optimizer_v2, list_optimizers
 from torch import nn
@@ -11,6 +11,8 @@ from torch.optim import Optimizer
 
 from sizemix.errors import UserError
 from sizemix.sizes.plan import SizePlan
+
+BatchScaling = Literal["none", "sqrt", "linear"]
 
 
 class LRSchedule(Protocol):
@@ -70,13 +72,35 @@ class StepLR:
         return float(self.gamma**passed)
 
 
-def lr_factor_by_step(schedule: LRSchedule, plan: SizePlan) -> Callable[[int], float]:
-    """The factor at every step of a plan, by the images seen before it: uneven batches do not bend the schedule."""
+def lr_factor_by_step(
+    schedule: LRSchedule, plan: SizePlan, *, scaling: BatchScaling = "none", base_batch_size: int = 1
+) -> Callable[[int], float]:
+    """The factor at every step of a plan, by the images seen before it: uneven batches do not bend the schedule.
+
+    Args:
+        schedule: factor by progress.
+        plan: the run's plan.
+        scaling: whether a step's learning rate also follows its batch, see batch_factor.
+        base_batch_size: source images of a step whose learning rate is the configured one.
+    """
 
     def factor(step: int) -> float:
-        return schedule.factor(plan.images_before(min(step, plan.num_steps)) / plan.images_seen)
+        progress = plan.images_before(min(step, plan.num_steps)) / plan.images_seen
+        batch = plan.spec(min(step, plan.num_steps - 1)).global_batch_size
+        return schedule.factor(progress) * batch_factor(scaling, batch / base_batch_size)
 
     return factor
+
+
+def batch_factor(scaling: BatchScaling, ratio: float) -> float:
+    """What a learning rate or a loss is multiplied by in a step of another batch than the base batch.
+
+    Args:
+        scaling: none; sqrt (keeps the noise of an update, Hoffer et al. 2017, arXiv 1705.08741, section 4.1); linear
+            (keeps the mean update of an image, Goyal et al. 2017, arXiv 1706.02677, section 2.1).
+        ratio: source images of the step over those of a base step; copies do not count.
+    """
+    return {"none": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}[scaling]
 
 
 def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:

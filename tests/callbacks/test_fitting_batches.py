@@ -1,0 +1,89 @@
+"""sizes.budget=memory: what is measured becomes the plan, and a resumed run does not measure again."""
+
+from contextlib import nullcontext
+from types import SimpleNamespace
+
+import psutil
+import pytest
+import pytorch_lightning as pl
+import torch
+
+from sizemix.callbacks.fitting_batches import FittingBatches
+from sizemix.callbacks.size_scheduler import SizeScheduler
+from sizemix.data.datamodule import SizedDataModule
+from sizemix.errors import UserError
+from sizemix.models.backbone import build_backbone
+from sizemix.models.memory import estimated_bytes, step_fits
+from sizemix.sizes.schedule import MixedSizes
+from sizemix.training.classifier import ImageClassifier
+from sizemix.training.optim import CosineLR
+
+_SIZES = MixedSizes((8, 16), (0.5, 0.5))
+
+
+@pytest.fixture
+def net():
+    return build_backbone("resnet20_cifar", num_classes=2)
+
+
+@pytest.fixture
+def room_for(net, monkeypatch):
+    """Gives the machine just the memory of a step of so many images of 16 px."""
+
+    def limit(num_images):
+        available = estimated_bytes(net, 16, num_images)
+        monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=available))
+
+    return limit
+
+
+def test_the_batch_of_each_size_is_what_memory_holds(net, room_for, quiet_trainer):
+    room_for(40)
+    batches = FittingBatches(net)(quiet_trainer(), image_sizes=(8, 16), num_images=100_000)
+    assert batches[16] == 32, "a tenth is kept in reserve, and batches are multiples of 8"
+    assert 3.5 * batches[16] < batches[8] <= 4.5 * batches[16]
+    trial = {"device": torch.device("cpu"), "autocast": nullcontext}
+
+    assert step_fits(net, 8, batches[8], **trial)
+    assert not step_fits(net, 8, int(1.3 * batches[8]), **trial)
+
+
+def test_a_resumed_run_takes_the_table_of_the_first_process(net, room_for, quiet_trainer, tmp_path):
+    path = tmp_path / "fitting_batches.csv"
+    room_for(40)
+    first = FittingBatches(net, path)(quiet_trainer(), image_sizes=(8, 16), num_images=100_000)
+    room_for(400)
+    assert FittingBatches(net, path)(quiet_trainer(), image_sizes=(8, 16), num_images=100_000) == first
+    assert path.read_text() == f"image_size,local_batch_size\n8,{first[8]}\n16,{first[16]}\n"
+
+
+class Fixed:
+    """Says that so many images fit."""
+
+    def __call__(self, trainer, *, image_sizes, num_images):
+        assert num_images == 40
+        return dict(zip(image_sizes, (4, 2), strict=True))
+
+
+class Batches(pl.Callback):
+    def __init__(self):
+        self.seen = set()
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        self.seen.add(tuple(batch.images.shape))
+
+
+def test_training_takes_the_batches_that_fit(net, tiny_dataset, quiet_trainer):
+    scheduler = SizeScheduler(_SIZES, budget="memory", base_size=16, base_batch_size=8, seed=0, fitting=Fixed())
+    model = ImageClassifier(net, architecture={}, num_classes=2, optimizer={"opt": "momentum", "lr": 0.05},
+                            lr_schedule=CosineLR(), val_size=8)  # fmt: skip
+    batches = Batches()
+    trainer = quiet_trainer(scheduler, batches, accumulate_grad_batches=2)
+    trainer.fit(model, datamodule=SizedDataModule(tiny_dataset, val_size=8))
+    assert batches.seen == {(4, 3, 8, 8), (2, 3, 16, 16)}
+    assert scheduler.planned.spec(0).global_batch_size in (8, 4), "of both micro-batches"
+
+
+def test_the_budget_memory_needs_someone_who_measures():
+    with pytest.raises(UserError, match=r"expected fitting=FittingBatches\(net\)"):
+        SizeScheduler(_SIZES, budget="memory", base_size=16, base_batch_size=8, seed=0)
