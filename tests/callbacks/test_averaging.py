@@ -54,7 +54,9 @@ def test_weights_and_statistics_move_and_counters_are_copied():
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])
-def test_training_validates_the_average_and_leaves_the_trained_weights_alone(tiny_dataset, micro_batches):
+def test_training_validates_the_average_and_leaves_the_trained_weights_alone(
+    tiny_dataset, quiet_trainer, micro_batches
+):
     class Record(pl.Callback):
         def __init__(self):
             self.weights = []
@@ -70,16 +72,7 @@ def test_training_validates_the_average_and_leaves_the_trained_weights_alone(tin
                             optimizer={"opt": "momentum", "lr": 0.05}, lr_schedule=CosineLR())  # fmt: skip
     sizes = SizeScheduler(MixedSizes((4, 8), (0.5, 0.5)), budget="B+", base_size=8, base_batch_size=6, seed=0)
     record, averaging = Record(), WeightAveraging(half_life=0.3)
-    trainer = pl.Trainer(
-        callbacks=[sizes, averaging, record],
-        accumulate_grad_batches=micro_batches,
-        max_epochs=2,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(sizes, averaging, record, max_epochs=2, accumulate_grad_batches=micro_batches)
     trainer.fit(model, datamodule=SizedDataModule(tiny_dataset, val_size=8))
     assert len(record.weights) == sizes.planned.num_steps
     expected = first

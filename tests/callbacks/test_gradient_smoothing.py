@@ -71,7 +71,7 @@ class Norms(pl.Callback):
         self.seen.append(joint_norm([parameter.grad for parameter in pl_module.parameters()]))
 
 
-def test_in_training_every_step_gets_the_running_mean_as_its_norm(tiny_dataset):
+def test_in_training_every_step_gets_the_running_mean_as_its_norm(tiny_dataset, quiet_trainer):
     torch.manual_seed(0)
     before, after = Norms(), Norms()
     model = ImageClassifier(
@@ -83,15 +83,7 @@ def test_in_training_every_step_gets_the_running_mean_as_its_norm(tiny_dataset):
         val_size=8,
     )
     scheduler = SizeScheduler(MixedSizes((8,), (1.0,)), budget="constant", base_size=8, base_batch_size=5, seed=0)
-    trainer = pl.Trainer(
-        callbacks=[scheduler, before, GradientSmoothing(), after],
-        max_epochs=1,
-        accelerator="cpu",
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-    )
+    trainer = quiet_trainer(scheduler, before, GradientSmoothing(), after)
     trainer.fit(model, datamodule=SizedDataModule(tiny_dataset, val_size=8))
     assert len(before.seen) == 8
     running = before.seen[0]

@@ -2,7 +2,6 @@ from types import SimpleNamespace
 
 import psutil
 import pytest
-import pytorch_lightning as pl
 
 from sizemix.callbacks.memory_check import MemoryCheck
 from sizemix.callbacks.size_scheduler import SizeScheduler
@@ -14,14 +13,13 @@ from sizemix.training.classifier import ImageClassifier
 from sizemix.training.optim import CosineLR
 
 
-def test_a_step_that_does_not_fit_is_refused_before_anything_trains(tiny_dataset, monkeypatch):
+def test_a_step_that_does_not_fit_is_refused_before_anything_trains(tiny_dataset, quiet_trainer, monkeypatch):
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=2**20))
     model = ImageClassifier(build_backbone("resnet20_cifar", num_classes=2), architecture={}, num_classes=2, val_size=8,
                             optimizer={"opt": "momentum", "lr": 0.05}, lr_schedule=CosineLR())  # fmt: skip
     before = model.net.fc.weight.detach().clone()
     scheduler = SizeScheduler(MixedSizes((4, 8), (0.5, 0.5)), budget="D+", base_size=8, base_batch_size=6, seed=0)
-    trainer = pl.Trainer(callbacks=[scheduler, MemoryCheck(scheduler)], max_epochs=1, accelerator="cpu", logger=False,
-                         enable_checkpointing=False, enable_progress_bar=False)  # fmt: skip
+    trainer = quiet_trainer(scheduler, MemoryCheck(scheduler))
     with pytest.raises(UserError, match=r"a step of 24 images of 4 px needs more memory .* lower recipe"):
         trainer.fit(model, datamodule=SizedDataModule(tiny_dataset, val_size=8))
     assert (model.net.fc.weight == before).all()

@@ -35,24 +35,13 @@ def parts(dataset):
     return model, datamodule, scheduler
 
 
-def trainer_with(*callbacks, **options):
-    defaults = {
-        "max_epochs": 4,
-        "accelerator": "cpu",
-        "logger": False,
-        "enable_checkpointing": False,
-        "enable_progress_bar": False,
-        "enable_model_summary": False,
-        "num_sanity_val_steps": 0,
-    }
-    return pl.Trainer(callbacks=list(callbacks), **(defaults | options))
-
-
 @pytest.mark.parametrize("micro_batches", [1, 2])
-def test_training_follows_the_plan_step_by_step_through_epochs_of_different_length(tiny_dataset, micro_batches):
+def test_training_follows_the_plan_step_by_step_through_epochs_of_different_length(
+    tiny_dataset, quiet_trainer, micro_batches
+):
     model, datamodule, scheduler = parts(tiny_dataset)
     sizes = Sizes()
-    trainer = trainer_with(scheduler, Determinism(0), sizes, accumulate_grad_batches=micro_batches)
+    trainer = quiet_trainer(scheduler, Determinism(0), sizes, max_epochs=4, accumulate_grad_batches=micro_batches)
     trainer.fit(model, datamodule=datamodule)
     plan = datamodule.plan
     assert len({plan.epoch_length(epoch) for epoch in range(4)}) > 1, "the example needs epochs of different length"
@@ -66,15 +55,15 @@ def test_training_follows_the_plan_step_by_step_through_epochs_of_different_leng
     assert sizes.seen == expected
 
 
-def test_the_learning_rate_ends_at_zero_by_images_seen(tiny_dataset):
+def test_the_learning_rate_ends_at_zero_by_images_seen(tiny_dataset, quiet_trainer):
     model, datamodule, scheduler = parts(tiny_dataset)
-    trainer = trainer_with(scheduler, Determinism(0))
+    trainer = quiet_trainer(scheduler, Determinism(0), max_epochs=4)
     trainer.fit(model, datamodule=datamodule)
     assert trainer.optimizers[0].param_groups[0]["lr"] == pytest.approx(0, abs=1e-9)
 
 
-def test_a_batch_that_is_not_the_plans_next_one_stops_the_run(tiny_dataset):
+def test_a_batch_that_is_not_the_plans_next_one_stops_the_run(tiny_dataset, quiet_trainer):
     model, datamodule, scheduler = parts(tiny_dataset)
     datamodule._place = lambda: (0, 1)
     with pytest.raises(RuntimeError, match="the plan wants"):
-        trainer_with(scheduler, Determinism(0)).fit(model, datamodule=datamodule)
+        quiet_trainer(scheduler, Determinism(0), max_epochs=4).fit(model, datamodule=datamodule)

@@ -4,8 +4,10 @@ import pytest
 import pytorch_lightning as pl
 import torch
 
+from sizemix.data.appearance import Appearance, ColorJitter
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
+from sizemix.data.mixing import Mixing
 from sizemix.data.sources import Split
 from sizemix.errors import UserError
 from sizemix.sizes.budget import step_shapes
@@ -13,8 +15,8 @@ from sizemix.sizes.plan import plan_sizes
 from sizemix.sizes.schedule import MixedSizes
 
 
-def datamodule_for(dataset, *, seed=0, base_batch_size=8):
-    datamodule = SizedDataModule(dataset, val_size=8, eval_batch_size=5)
+def datamodule_for(dataset, *, seed=0, base_batch_size=8, **options):
+    datamodule = SizedDataModule(dataset, val_size=8, eval_batch_size=5, **options)
     trainer = pl.Trainer(accelerator="cpu", devices=1, logger=False, enable_checkpointing=False, max_epochs=2)
     datamodule.trainer = trainer
     shapes = step_shapes((4, 8), budget="D+", base_size=8, base_batch_size=base_batch_size)
@@ -33,6 +35,25 @@ def test_batches_are_normalised_to_three_channels_of_the_step_size(tiny_dataset)
         assert batch.images.shape == (images, 3, spec.image_size, spec.image_size)
         assert batch.images.is_contiguous(memory_format=torch.channels_last)
         assert torch.allclose(batch.images[:, :1], (item.images.float() / 255 - 0.5) / 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "augmentation",
+    [{"flip": True}, {"appearance": Appearance(color_jitter=ColorJitter(0.5))}, {"mixing": Mixing(erasing=1.0)}],
+    ids=["flip", "appearance", "mixing"],
+)
+def test_augmentation_changes_training_batches_and_no_others(tiny_dataset, augmentation):
+    plain, augmented = (datamodule_for(tiny_dataset, **({"flip": False} | more)) for more in ({}, augmentation))
+
+    def first(datamodule):
+        return datamodule.on_after_batch_transfer(next(iter(datamodule.train_dataloader())), 0).images
+
+    def evaluated(datamodule):
+        validation = [datamodule.on_after_batch_transfer(item, 0) for item in datamodule.val_dataloader()]
+        return torch.cat([batch.images for batch in (*validation, *datamodule.test_batches(8))])
+
+    assert not torch.equal(first(plain), first(augmented))
+    assert torch.equal(evaluated(plain), evaluated(augmented))
 
 
 def test_test_batches_show_every_image_once_in_order(tiny_dataset):

@@ -1,6 +1,8 @@
 """Options that change how a run is carried out, each in a real run of one epoch."""
 
+import csv
 import json
+import tempfile
 
 import pytest
 import torch
@@ -29,29 +31,66 @@ _TINY = (
 @pytest.fixture
 def carried_out(compose, tmp_path):
     def start(*overrides):
-        folder = RunFolder.create(tmp_path / "run", compose(*_TINY, *overrides))
+        folder = RunFolder.create(tempfile.mkdtemp(dir=tmp_path), compose(*_TINY, *overrides))
         carry_out(folder)
         return folder
 
     return start
 
 
-@pytest.mark.parametrize(
-    "overrides",
-    [
-        ["trainer.precision=bf16-mixed"],
-        ["trainer.gradient_clip_val=0.1"],
-        ["trainer.accumulate_grad_batches=2", "recipe.label_smoothing=0.1", "model.drop_path_rate=0.2"],
-        ["recipe=adamw", "recipe.base_batch_size=20"],
-        ["recipe=mixmatch", "recipe.base_batch_size=20", "sizes.budget=B+"],
-        ["evaluation.calibration_transform=train"],
-    ],
-)
-def test_the_run_ends_with_a_summary(carried_out, overrides):
-    summary = json.loads(carried_out(*overrides).summary_file.read_text())
+def test_the_run_ends_with_a_summary(carried_out):
+    together = ("trainer.accumulate_grad_batches=2", "recipe.label_smoothing=0.1", "model.drop_path_rate=0.2")
+    summary = json.loads(carried_out(*together, "sizes.budget=B+").summary_file.read_text())
     assert [point["image_size"] for point in summary["curve"]] == [8, 12]
     assert all(0 <= point["top1_recalibrated"] <= 1 for point in summary["curve"])
     assert summary["plan"]["images_seen"] == pytest.approx(100, abs=20)
+
+
+@pytest.fixture
+def precisions():
+    """Types that convolutions give, with and without gradients."""
+    seen = set()
+
+    def note(module, _, output):
+        if isinstance(module, torch.nn.Conv2d) and not output.is_meta:
+            seen.add((torch.is_grad_enabled(), output.dtype))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(note)
+    yield seen
+    handle.remove()
+
+
+def test_mixed_precision_trains_and_evaluates_in_bfloat16(carried_out, precisions):
+    folder = carried_out("trainer.precision=bf16-mixed")
+    assert precisions == {(True, torch.bfloat16), (False, torch.bfloat16)}
+    assert json.loads(folder.summary_file.read_text())["precision"] == "bf16-mixed"
+
+
+@pytest.mark.parametrize(
+    ("recipe", "settings", "lrs"),
+    [
+        ("adamw", {"betas": (0.9, 0.999), "weight_decay": 0.05}, [0.00001, 0.00097, 0.00075, 0.000413, 0.000117]),
+        ("mixmatch", {"momentum": 0.9, "nesterov": False, "weight_decay": 0.0001}, [0.1, 0.1, 0.1, 0.01, 0.001]),
+    ],
+)
+def test_a_recipe_brings_its_optimizer_and_the_course_of_the_learning_rate(carried_out, recipe, settings, lrs):
+    folder = carried_out(f"recipe={recipe}", "recipe.base_batch_size=20")
+    (state,) = torch.load(folder.last_checkpoint, weights_only=True)["optimizer_states"]
+    used = [{name: group[name] for name in settings} for group in state["param_groups"]]
+    assert used == [settings | {"weight_decay": 0}, settings], "norms and biases are not decayed"
+    with folder.metrics_csv.open(newline="") as file:
+        seen = [float(row["train/lr"]) for row in csv.DictReader(file) if row["train/lr"]]
+    assert seen == pytest.approx(lrs, rel=1e-2)
+
+
+def test_recalibration_is_shown_augmented_images_where_that_is_wanted(carried_out):
+    as_test, as_train = (
+        json.loads(carried_out(f"evaluation.calibration_transform={how}").summary_file.read_text())["curve"]
+        for how in ("test", "train")
+    )
+    for one, other in zip(as_test, as_train, strict=True):
+        assert one["top1"] == other["top1"]
+        assert one["top1_recalibrated"] != other["top1_recalibrated"]
 
 
 def test_a_model_without_batch_norm_has_one_column(carried_out, capsys):

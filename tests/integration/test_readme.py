@@ -1,18 +1,25 @@
-"""The README's library example, run as it stands there."""
+"""The examples of the README and the how-tos, run as they stand there."""
 
 import csv
 import json
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
 import sizemix
+from sizemix.runs.folder import RunFolder
+from sizemix.training import run
+from sizemix.training.assembly import assemble
 
 _README = Path(__file__).parents[2] / "README.md"
 _HOW_TO = Path(__file__).parents[2] / "docs" / "how-to-extend.md"
+_PHOTOS = Path(__file__).parents[2] / "docs" / "how-to-own-photos.md"
 
 
 def test_the_library_example_trains(tmp_path, monkeypatch, capfd):
@@ -47,6 +54,54 @@ def test_schedule_model_and_data_of_ones_own_train_as_the_how_to_says(tmp_path):
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["data"], summary["class_names"]) == ("stripes", ["lying", "standing"])
     assert summary["curve"][1]["top1_recalibrated"] > 0.9
+
+
+@pytest.fixture
+def photo_run(compose, tmp_path, monkeypatch):
+    """A run of photos in outputs/mine, and its datamodule."""
+    monkeypatch.chdir(tmp_path)
+    make_photos = runpy.run_path(str(_PHOTOS.parents[1] / "tools" / "make_photos.py"))["make_photos"]
+    make_photos(tmp_path / "photos", images_per_class=16, broken=0, rng=np.random.default_rng(0))
+    options = (
+        *("data=folder", "data.root=photos", "data.test_fraction=0.5", "data.num_workers=0"),
+        *("model=timm", "model.name=test_resnet", "sizes=fixed", "sizes.base_size=32", "evaluation.eval_sizes=[32]"),
+        *("recipe=adamw", "recipe.base_batch_size=8", "trainer.max_epochs=6", "data.crop_scale=[0.5,1]"),
+        *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false"),
+    )
+    folder = RunFolder.create("outputs/mine", compose(*options))
+    run.carry_out(folder)
+    assembled = assemble(folder.config(), folder)
+    assembled.datamodule.trainer = assembled.trainer
+    return folder, assembled.datamodule
+
+
+def test_the_deployed_network_is_the_runs_and_as_accurate_as_its_curve_says(photo_run, capsys):
+    folder, datamodule = photo_run
+    loading, recalibrating = re.findall(r"```python\n(.*?)```", _PHOTOS.read_text(), flags=re.DOTALL)
+    for theirs, ours in {
+        '"resnet50"': '"test_resnet"',
+        "num_classes=2": "num_classes=4",
+        "outputs/<date>/<time>-resnet50-mixed": "outputs/mine",
+    }.items():
+        assert theirs in loading
+        loading = loading.replace(theirs, ours)
+    test = list(datamodule.test_batches(32))
+    calibration = datamodule.calibration_batches(32, num_images=12800, batch_size=8, augment=False)
+    names = {"images": torch.cat([batch.images for batch in test]), "batches": (batch.images for batch in calibration)}
+    capsys.readouterr()
+    exec(loading, names)
+    assert capsys.readouterr().out == f"{datamodule.preprocessing}\n"
+    with torch.no_grad():
+        exec(recalibrating, names)
+        uncalibrated = names["net"](names["images"])
+
+    trained = torch.load(folder.last_checkpoint, weights_only=True)["state_dict"]
+    assert all(torch.equal(value, trained[f"net.{name}"]) for name, value in names["net"].state_dict().items())
+    targets = torch.cat([batch.targets for batch in test])
+    top1, recalibrated = ((logits.argmax(1) == targets).float().mean() for logits in (uncalibrated, names["logits"]))
+    (point,) = json.loads(folder.summary_file.read_text())["curve"]
+    assert point["top1"] != point["top1_recalibrated"], "the example tells them apart"
+    assert (top1.item(), recalibrated.item()) == pytest.approx((point["top1"], point["top1_recalibrated"]))
 
 
 def test_every_public_name_is_there_and_importing_the_package_is_light():

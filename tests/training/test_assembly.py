@@ -1,4 +1,8 @@
 import pytest
+import pytorch_lightning as pl
+import torch
+from timm.layers import DropPath
+from torch.nn import functional as F
 
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.errors import UserError
@@ -70,3 +74,80 @@ def test_compute_shares_follow_the_measured_cost_of_the_network(assembled):
 def test_what_a_target_does_not_take_is_named_with_its_place(assembled, overrides, message):
     with pytest.raises(UserError, match=message):
         assembled(*overrides)
+
+
+def test_every_option_of_the_images_reaches_the_datamodule(assembled):
+    run = assembled(
+        *("augment.flip=false", "augment.rand_augment={num_ops: 3, magnitude: 7}", "augment.color_jitter=0.3"),
+        *("augment.erasing=0.1", "augment.mixup=0.2", "augment.cutmix=0.5", "training.imbalance=oversample"),
+        *("evaluation.val_size=12", "evaluation.batch_size=11", "data.num_workers=3"),
+    )
+    run.datamodule.use_plan(run.scheduler.plan(num_images=100, num_epochs=1))
+    assert run.datamodule.state_dict()["augmentation"] == {
+        "flip": False,
+        "appearance": {"rand_augment": {"num_ops": 3, "magnitude": 7}, "color_jitter": {"strength": 0.3}},
+        "mixing": {"erasing": 0.1, "mixup": 0.2, "cutmix": 0.5},
+        "oversample": True,
+    }
+    served = run.datamodule
+    assert (served.val_size, served.eval_batch_size, served.num_workers) == (12, 11, 3)
+
+
+def test_stochastic_depth_grows_with_the_depth_up_to_its_rate(assembled):
+    net = assembled("model.drop_path_rate=0.2").model.net
+    rates = [layer.drop_prob for layer in net.modules() if isinstance(layer, DropPath)]
+    assert rates == pytest.approx([0.025 * block for block in range(1, 9)])
+
+
+class Steps(pl.Callback):
+    """Notes loss, logits and targets of every step."""
+
+    def __init__(self):
+        self.seen = []
+
+    def on_fit_start(self, trainer, pl_module):
+        pl_module.net.register_forward_hook(lambda net, images, logits: setattr(self, "_logits", logits.detach()))
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        self.seen.append((outputs["loss"], self._logits, batch.targets))
+
+
+@pytest.fixture
+def steps_of(assembled, photos):
+    """An epoch over 12 photos of one class and 4 of another, when one of each is held out for validation and test."""
+    root = photos({"common": 14, "rare": 6})
+    tiny = (
+        *("data=folder", f"data.root={root}", "data.train_images=null", "data.num_workers=0"),
+        *("model=timm", "model.name=test_resnet", "sizes=fixed", "sizes.base_size=32", "evaluation.eval_sizes=[32]"),
+        *("recipe.base_batch_size=8", "trainer.max_epochs=1"),
+    )
+
+    def fit(override):
+        run, steps = assembled(*tiny, override), Steps()
+        run.trainer.callbacks.append(steps)
+        run.trainer.fit(run.model, datamodule=run.datamodule)
+        return steps.seen
+
+    return fit
+
+
+@pytest.mark.parametrize(
+    ("override", "weights", "smoothing"),
+    [
+        ("training.imbalance=null", [1, 1], 0),
+        ("training.imbalance=class_weights", [16 / (2 * 12), 16 / (2 * 4)], 0),
+        ("recipe.label_smoothing=0.2", [1, 1], 0.2),
+    ],
+)
+def test_the_training_loss_weighs_classes_and_smooths_labels_as_configured(steps_of, override, weights, smoothing):
+    for loss, logits, targets in steps_of(override):
+        wanted = (1 - smoothing) * F.one_hot(targets, 2) + smoothing / 2
+        weight = torch.tensor(weights)[targets]
+        by_image = -(wanted * logits.log_softmax(1)).sum(1)
+        assert loss.item() == pytest.approx(((weight * by_image).sum() / weight.sum()).item(), rel=1e-5)
+
+
+@pytest.mark.parametrize(("imbalance", "shown"), [("null", [12, 4]), ("oversample", [12, 12])])
+def test_oversampling_shows_the_rare_class_as_often_as_the_common_one(steps_of, imbalance, shown):
+    steps = steps_of(f"training.imbalance={imbalance}")
+    assert torch.cat([targets for _, _, targets in steps]).bincount().tolist() == shown

@@ -1,9 +1,11 @@
 import math
 
 import pytest
+import timm
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from sizemix.errors import UserError
 from sizemix.sizes.budget import step_shapes
@@ -67,3 +69,25 @@ def test_norms_and_biases_are_not_decayed():
     assert decayed == [4]
     assert spared == [1, 1, 1]
     assert not optimizer.defaults["nesterov"]
+
+
+def test_layer_decay_lowers_the_learning_rate_once_a_layer_towards_the_input():
+    net = timm.create_model("test_resnet", num_classes=2)
+    optimizer = build_optimizer(net, {"opt": "adamw", "lr": 0.8, "weight_decay": 0.05, "layer_decay": 0.5})
+    names = {parameter: name for name, parameter in net.named_parameters()}
+    lrs = {names[parameter]: group["lr"] for group in optimizer.param_groups for parameter in group["params"]}
+    layers = ("fc", "layer4", "layer3", "layer2", "layer1", "conv1")
+    expected = {layer: 0.8 * 0.5**depth for depth, layer in enumerate(layers)} | {"bn1": 0.8 * 0.5**5}
+    assert lrs == pytest.approx({name: expected[name.split(".")[0]] for name in names.values()})
+    assert not any("lr_scale" in group for group in optimizer.param_groups), "nothing is left to apply it again"
+
+
+def test_a_learning_rate_schedule_keeps_the_ratio_between_layers():
+    net = timm.create_model("test_resnet", num_classes=2)
+    optimizer = build_optimizer(net, {"opt": "momentum", "lr": 0.8, "layer_decay": 0.5})
+    peak = [group["lr"] for group in optimizer.param_groups]
+    schedule = LambdaLR(optimizer, lambda step: 0.5 + 0.25 * step)
+    for factor in (0.5, 0.75):
+        assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([factor * lr for lr in peak])
+        optimizer.step()
+        schedule.step()
