@@ -8,7 +8,7 @@ import pytest
 import torch
 from omegaconf import DictConfig
 
-from sizemix.cli.train import CONF
+from sizemix.cli.compose import CONF
 from sizemix.data.sources import ImageDataset, Split
 
 os.environ["WANDB_SILENT"] = "true"

@@ -1,9 +1,8 @@
-import os
-
 import pytest
 
 from sizemix.data.photos import RandomResizedCrop
 from sizemix.runs.folder import RunFolder
+from sizemix.training import images
 from sizemix.training.images import open_dataset, serve
 
 
@@ -31,11 +30,12 @@ def test_crops_are_as_the_data_group_says(compose, photos, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("num_workers", "devices", "each"), [("auto", 1, 8), ("auto", 2, 4), ("auto", 3, 2), ("auto", 16, 1), (5, 2, 5)]
+    ("num_workers", "devices", "each"),
+    [("auto", 1, 8), ("auto", 3, 2), ("auto", 16, 1), ("auto", "[0,1]", 4), ("auto", "'0,1'", 4), (5, 2, 5)],
 )
 def test_devices_share_the_cores_for_loader_processes_unless_told_otherwise(
     compose, tiny_dataset, monkeypatch, num_workers, devices, each
 ):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda process: set(range(8)))
+    monkeypatch.setattr(images, "available_cores", lambda: 8.5)
     config = compose(f"data.num_workers={num_workers}", f"trainer.devices={devices}")
     assert serve(config, tiny_dataset, tiny_dataset.preprocessing).num_workers == each

@@ -9,8 +9,8 @@ import torch
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.errors import UserError
-from sizemix.sizes.budget import MEMORY, step_shapes
-from sizemix.sizes.plan import SizePlan, plan_sizes
+from sizemix.sizes.budget import MEMORY
+from sizemix.sizes.plan import SizePlan, plan_run
 from sizemix.sizes.schedule import SizeSchedule
 
 
@@ -79,25 +79,18 @@ class SizeScheduler(pl.Callback):
             micro_batches: of a step.
             fitting: with the budget memory, the local batch that fits at each size.
         """
-        num_shards = world_size * micro_batches
-        shapes = step_shapes(
-            self._schedule.image_sizes,
+        return plan_run(
+            self._schedule,
             budget=self._budget,
             base_size=self._base_size,
             base_batch_size=self._base_batch_size,
-            num_shards=num_shards,
-            fitting=fitting,
-        )
-        return plan_sizes(
-            self._schedule,
-            shapes=shapes,
             num_images=num_images,
             num_epochs=num_epochs,
             seed=self._seed,
-            base_size=self._base_size,
-            num_shards=num_shards,
+            num_shards=world_size * micro_batches,
             share_of=self._share_of,
             cost=self._cost,
+            fitting=fitting,
         )
 
     def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:

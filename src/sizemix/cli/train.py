@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -15,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-import sizemix
+from sizemix.cli.compose import CONF
 from sizemix.cli.defaults import make_paths_absolute, with_fitting_recipe
 from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import check_options
@@ -23,8 +22,6 @@ from sizemix.errors import UserError
 from sizemix.runs.folder import RunFolder
 from sizemix.training.launch import join_ranks
 from sizemix.training.lifeline import Lifeline
-
-CONF = Path(sizemix.__file__).parent / "conf"
 
 # What may change when a run goes on: nothing that the plan, the data or the model depend on.
 _RESUMABLE = ("data.num_workers", "trainer.enable_progress_bar", "checkpoint.every_steps", "checkpoint.every_minutes")

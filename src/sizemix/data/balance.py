@@ -43,6 +43,12 @@ class Oversampled:
         return self._source.eval(replace(request, indices=self._rows[request.indices]))
 
 
+def oversampled_number(targets: Tensor) -> int:
+    """Images of a pass that shows every class as often as the largest."""
+    counts = torch.bincount(targets)
+    return int(counts.max()) * int((counts > 0).sum())
+
+
 def _equally_many(targets: NDArray[np.int64], seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Image and number of its occurrence at every place of a pass; each class as often as the largest."""
     largest = int(np.bincount(targets).max())

@@ -1,54 +1,188 @@
-"""A plan as a table and as a CSV file."""
+"""A plan as a table, as CSV files and as a picture."""
 
 import csv
 import io
-from dataclasses import asdict
+from collections.abc import Mapping
+from datetime import timedelta
+from itertools import groupby
 from pathlib import Path
 
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from rich import box
 from rich.console import Group
 from rich.table import Table
 
 from sizemix.runs.atomic import write_atomically
 from sizemix.sizes.plan import SizePlan
-from sizemix.sizes.spending import spending
+from sizemix.sizes.spending import MeasuredStep, Spending, expected_seconds, spending
+
+_FORWARD = 1 / 3  # of an image's training cost, see models.backbone.training_flops
+_GIB = 2**30
 
 
-def plan_table(plan: SizePlan) -> Group:
-    """What the run spends at each size, and below it the figures of the whole."""
-    spent = spending(plan)
-    table = Table()
-    for heading in ("size", "batch", "copies", "steps", "of images", "of steps", "of compute"):
+def plan_table(
+    plan: SizePlan, *, costs_are_flops: bool = False, measured: Mapping[int, MeasuredStep] | None = None
+) -> Group:
+    """What the run spends at each size, and below it the figures of the whole.
+
+    Args:
+        plan: of the whole run.
+        costs_are_flops: whether the plan's costs are training FLOPs; otherwise they are only compared.
+        measured: steps by size, which add the expected time.
+    """
+    rows = _rows(plan, costs_are_flops=costs_are_flops, measured=measured)
+    gap = 1 if measured is None else 0  # all columns fit into 80 characters
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=(0, 0, 0, gap))
+    for heading in rows[0]:
         table.add_column(heading, justify="right")
-    for row in spent.sizes:
-        shape = plan.inputs.shapes[row.image_size]
-        shares = (row.image_share, row.step_share, row.compute_share)
-        table.add_row(
-            f"{row.image_size} px",
-            f"{shape.global_batch_size}",
-            f"{shape.num_repeats}",
-            f"{row.steps}",
-            *(f"{share:.1%}" for share in shares),
-        )
+    for row in rows:
+        table.add_row(*row.values())
+    spent = spending(plan)
     skipped = [f"{row.image_size} px" for row in spent.sizes if not row.steps]
     remark = (
         [f"No step at {', '.join(skipped)}: the share of so few images does not fill half a step."] if skipped else []
     )
+    epochs = f"{plan.num_epochs} epoch{'' if plan.num_epochs == 1 else 's'}"
     return Group(
-        f"Plan: {plan.num_epochs} epochs, {plan.num_steps} steps, {plan.images_seen} images",
+        f"Plan: {epochs}, {plan.num_steps:,} steps, {plan.images_seen:,} images",
         table,
-        f"mean side {spent.mean_size:.1f} px, rms {spent.rms_size:.1f} px; "
-        f"compute {spent.relative_cost:.2f} x the same images at {plan.inputs.base_size} px",
+        *_course(plan),
+        *_whole(plan, spent, costs_are_flops=costs_are_flops, measured=measured),
         *remark,
     )
 
 
+def _rows(
+    plan: SizePlan, *, costs_are_flops: bool, measured: Mapping[int, MeasuredStep] | None
+) -> list[dict[str, str]]:
+    """A table's rows, text by heading."""
+    rows = []
+    for row in spending(plan).sizes:
+        shape = plan.inputs.shapes[row.image_size]
+        cells = {
+            "size": f"{row.image_size} px",
+            "batch": f"{shape.global_batch_size}",
+            "copies": f"{shape.num_repeats}",
+            "steps": f"{row.steps:,}",
+            "steps /\nepoch": f"{row.steps / plan.num_epochs:,.1f}",
+            "% of\nimages": f"{100 * row.image_share:.1f}",
+            "% of\nsteps": f"{100 * row.step_share:.1f}",
+            "% of\ncompute": f"{100 * row.compute_share:.1f}",
+        }
+        if costs_are_flops:
+            cells["GFLOPs\n/ image"] = f"{_gigaflops(plan, row.image_size):.3g}"
+        if measured is not None:
+            step = measured[row.image_size]
+            cells["ms /\nstep"] = f"{1000 * step.seconds:,.0f}"
+            if step.peak_bytes is not None:
+                cells["peak\nGiB"] = f"{step.peak_bytes / _GIB:.1f}"
+        rows.append(cells)
+    return rows
+
+
+def _gigaflops(plan: SizePlan, image_size: int) -> float:
+    """Of the forward pass of an image; a multiply-add is two."""
+    return plan.inputs.cost[image_size] * _FORWARD / 1e9
+
+
+def _course(plan: SizePlan) -> list[str]:
+    """Which size has most images in which epochs, where that changes."""
+    largest = [
+        max(
+            plan.image_sizes,
+            key=lambda size: plan.steps_at(size, epoch=epoch) * plan.inputs.shapes[size].global_batch_size,
+        )
+        for epoch in range(plan.num_epochs)
+    ]
+    if len(set(map(str, plan.inputs.shares))) == 1:
+        return []
+    stretches = []
+    for size, epochs in groupby(range(plan.num_epochs), key=lambda epoch: largest[epoch]):
+        first, *others = epochs
+        stretches.append(f"{size} px in {first}" + (f" to {others[-1]}" if others else ""))
+    shown = stretches if len(stretches) <= 12 else [*stretches[:6], "...", *stretches[-3:]]
+    return [f"Most images by epoch: {', '.join(shown)}"]
+
+
+def _whole(
+    plan: SizePlan, spent: Spending, *, costs_are_flops: bool, measured: Mapping[int, MeasuredStep] | None
+) -> list[str]:
+    total = spent.relative_cost * plan.images_seen * plan.inputs.cost[plan.inputs.base_size]
+    flops = f"{total:.3g} FLOPs in all, " if costs_are_flops else ""
+    lines = [
+        f"mean side {spent.mean_size:.1f} px, rms {spent.rms_size:.1f} px",
+        f"compute: {flops}{spent.relative_cost:.2f} x the same images at {plan.inputs.base_size} px",
+    ]
+    if costs_are_flops:
+        lines.append("GFLOPs: forward pass of an image, a multiply-add is two; training takes three times as many")
+    if measured is not None:
+        seconds = timedelta(seconds=round(expected_seconds(plan, measured)))
+        lines.append(f"expected time: {seconds} for forward and backward passes; loading and validation come on top")
+    return lines
+
+
+def write_sizes_csv(
+    plan: SizePlan, path: Path, *, costs_are_flops: bool, measured: Mapping[int, MeasuredStep] | None = None
+) -> None:
+    """One row a size, unrounded; figures that were not measured are empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(
+        ["image_size", "global_batch_size", "num_repeats", "steps", "images", "image_share", "step_share",
+         "compute_share", "forward_gflops", "step_seconds", "peak_bytes"]
+    )  # fmt: skip
+    for row in spending(plan).sizes:
+        shape, step = plan.inputs.shapes[row.image_size], None if measured is None else measured[row.image_size]
+        writer.writerow(
+            [row.image_size, shape.global_batch_size, shape.num_repeats, row.steps, row.images, row.image_share,
+             row.step_share, row.compute_share, _gigaflops(plan, row.image_size) if costs_are_flops else None,
+             None if step is None else step.seconds, None if step is None else step.peak_bytes]
+        )  # fmt: skip
+    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+
+
 def write_plan_csv(plan: SizePlan, path: Path) -> None:
     """One row a step: step, epoch, image_size, global_batch_size, num_repeats, position."""
-    text = io.StringIO()
-    rows = (asdict(spec) for epoch in range(plan.num_epochs) for spec in plan.epoch_specs(epoch))
-    writer = csv.DictWriter(
-        text, ["step", "epoch", "image_size", "global_batch_size", "num_repeats", "position"], lineterminator="\n"
-    )
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    columns = plan.columns()
+    steps = zip(*(column.tolist() for column in columns.values()), strict=True)
+    lines = [",".join(columns), *(",".join(map(str, step)) for step in steps), ""]
+    write_atomically(path, lambda file: file.write("\n".join(lines).encode()))
+
+
+def draw_plan(plan: SizePlan, path: Path, *, title: str) -> None:
+    """The picture of plan_figure as a PNG file."""
+    figure = plan_figure(plan, title=title)
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def plan_figure(plan: SizePlan, *, title: str) -> Figure:
+    """Each size's share of the images, epoch by epoch, and the mean side."""
+    sizes = plan.image_sizes
+    images = np.array(
+        [
+            [plan.steps_at(size, epoch=epoch) * plan.inputs.shapes[size].global_batch_size for size in sizes]
+            for epoch in range(plan.num_epochs)
+        ],
+        dtype=float,
+    )  # (epochs, sizes)
+    shares = images / images.sum(1, keepdims=True)
+    epochs = np.arange(plan.num_epochs)
+    colours = mpl.colormaps["viridis"](np.linspace(0.9, 0.15, len(sizes)))
+    with mpl.rc_context({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}):
+        figure = Figure(figsize=(7.5, 5.6), layout="constrained")
+        above, below = figure.subplots(2, sharex=True, height_ratios=(2, 1))
+        bottom = np.zeros(plan.num_epochs)
+        for size, colour, share in zip(sizes, colours, 100 * shares.T, strict=True):
+            above.bar(epochs, share, bottom=bottom, width=1.0, color=colour, label=f"{size} px")
+            bottom += share
+        above.set(title=title, ylabel="share of images (%)", ylim=(0, 100), xlim=(-0.5, plan.num_epochs - 0.5))
+        handles, labels = above.get_legend_handles_labels()
+        above.legend(handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+        below.step(epochs, shares @ np.array(sizes), where="mid", color="#0b6e99", label="mean side")
+        below.axhline(plan.inputs.base_size, color="#8c8c8c", linestyle="--", label="base size")
+        below.set(xlabel="epoch", ylabel="pixels", ylim=(0, None))
+        below.xaxis.get_major_locator().set_params(integer=True)
+        below.legend(frameon=False, loc="lower right", ncols=2)
+        return figure

@@ -6,7 +6,7 @@ before anything trains; its fingerprint goes into every checkpoint.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
 
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sizemix.errors import UserError
-from sizemix.sizes.budget import StepShape
+from sizemix.sizes.budget import StepShape, step_shapes
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.sizes.shares import allocate_steps, image_shares
 from sizemix.sizes.stream import ImageStream
@@ -66,6 +66,46 @@ class PlanInputs:
     shares: tuple[Mapping[int, float], ...]
     shapes: Mapping[int, StepShape]
     cost: Mapping[int, float]
+
+
+def plan_run(
+    schedule: SizeSchedule,
+    *,
+    budget: str,
+    base_size: int,
+    base_batch_size: int,
+    num_images: int,
+    num_epochs: int,
+    seed: int,
+    num_shards: int = 1,
+    share_of: str = "images",
+    cost: Mapping[int, float] | None = None,
+    fitting: Mapping[int, int] | None = None,
+) -> "SizePlan":
+    """Plans a run whose steps follow a budget; arguments as in step_shapes and plan_sizes.
+
+    Raises:
+        UserError: what those two refuse.
+    """
+    shapes = step_shapes(
+        schedule.image_sizes,
+        budget=budget,
+        base_size=base_size,
+        base_batch_size=base_batch_size,
+        num_shards=num_shards,
+        fitting=fitting,
+    )
+    return plan_sizes(
+        schedule,
+        shapes=shapes,
+        num_images=num_images,
+        num_epochs=num_epochs,
+        seed=seed,
+        base_size=base_size,
+        num_shards=num_shards,
+        share_of=share_of,
+        cost=cost,
+    )
 
 
 def plan_sizes(
@@ -138,7 +178,7 @@ class SizePlan:
                 "sizes: an epoch would have no step; lower recipe.base_batch_size."
             )
         self._first_steps = np.cumsum([0, *map(len, self._sizes_by_epoch)])
-        self._positions = np.cumsum([0, *(self._batch(size) for sizes in self._sizes_by_epoch for size in sizes)])
+        self._positions = np.concatenate([[0], np.cumsum(self._of_every_step(lambda shape: shape.global_batch_size))])
 
     @property
     def num_epochs(self) -> int:
@@ -180,9 +220,22 @@ class SizePlan:
         first = int(self._first_steps[epoch])
         return (self.spec(step) for step in range(first + start, first + self.epoch_length(epoch)))
 
-    def steps_at(self, image_size: int) -> int:
-        """Steps of the run at a size."""
-        return sum(int((sizes == image_size).sum()) for sizes in self._sizes_by_epoch)
+    def steps_at(self, image_size: int, *, epoch: int | None = None) -> int:
+        """Steps at a size, of the run or of one epoch."""
+        epochs = self._sizes_by_epoch if epoch is None else [self._sizes_by_epoch[epoch]]
+        return sum(int((sizes == image_size).sum()) for sizes in epochs)
+
+    def columns(self) -> dict[str, NDArray[np.int64]]:
+        """All steps at once: the fields of BatchSpec by name, (num_steps,) each."""
+        lengths = [len(sizes) for sizes in self._sizes_by_epoch]
+        return {
+            "step": np.arange(self.num_steps),
+            "epoch": np.repeat(np.arange(self.num_epochs), lengths),
+            "image_size": np.concatenate(self._sizes_by_epoch),
+            "global_batch_size": self._of_every_step(lambda shape: shape.global_batch_size),
+            "num_repeats": self._of_every_step(lambda shape: shape.num_repeats),
+            "position": self._positions[:-1],
+        }
 
     @cached_property
     def fingerprint(self) -> str:
@@ -202,8 +255,13 @@ class SizePlan:
         inputs["cost"] = {str(size): cost for size, cost in self.inputs.cost.items()}
         return inputs
 
-    def _batch(self, size: int) -> int:
-        return self.inputs.shapes[size].global_batch_size
+    def _of_every_step(self, value: Callable[[StepShape], int]) -> NDArray[np.int64]:
+        """(num_steps,) what the shape of each step gives."""
+        sizes = np.concatenate(self._sizes_by_epoch)
+        values = np.zeros(len(sizes), dtype=np.int64)
+        for size, shape in self.inputs.shapes.items():
+            values[sizes == size] = value(shape)
+        return values
 
 
 def _sizes_by_epoch(inputs: PlanInputs) -> list[NDArray[np.int64]]:

@@ -1,6 +1,7 @@
 """What a plan spends: the realised shares of each size, and the cost of the whole."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sizemix.sizes.plan import SizePlan
@@ -43,6 +44,24 @@ class Spending:
     mean_size: float
     rms_size: float
     relative_cost: float
+
+
+@dataclass(frozen=True)
+class MeasuredStep:
+    """One optimizer step at a size, as measured on a device.
+
+    Attributes:
+        seconds: forward and backward passes of all its micro-batches, one after another.
+        peak_bytes: most memory that tensors took on the device; None where that is not known.
+    """
+
+    seconds: float
+    peak_bytes: int | None
+
+
+def expected_seconds(plan: SizePlan, measured: Mapping[int, MeasuredStep]) -> float:
+    """Training steps of the whole run, by the measured step of each size."""
+    return sum(plan.steps_at(size) * measured[size].seconds for size in plan.image_sizes)
 
 
 def spending(plan: SizePlan) -> Spending:

@@ -14,6 +14,7 @@ from torch import nn
 
 from sizemix.callbacks.averaging import WeightAveraging
 from sizemix.callbacks.determinism import Determinism
+from sizemix.callbacks.expected_end import ExpectedEnd
 from sizemix.callbacks.fitting_batches import FittingBatches
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.callbacks.memory_check import MemoryCheck
@@ -37,6 +38,8 @@ from sizemix.training.classifier import ImageClassifier, compile_for_sizes
 from sizemix.training.images import open_dataset, serve
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
+from sizemix.training.plan_inputs import plan_settings, size_schedule
+from sizemix.training.quiet import quieten
 
 _SGD = ("sgd", "momentum", "nesterov")
 _NOT_THE_ARCHITECTURES = ("compile", "pretrained", "checkpoint")
@@ -72,18 +75,14 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         UserError: anything in the configuration that does not fit.
     """
     pl.seed_everything(config.seed, verbose=False)  # initial weights; everything else draws from its own generator
-    schedule = _schedule(config)
+    schedule = size_schedule(config)
     dataset = open_dataset(config, folder)
     num_classes = len(dataset.class_names)
     net, cost = _network(config, schedule, num_classes=num_classes)
     preprocessing = _preprocessing(config, net, dataset)
     scheduler = SizeScheduler(
         schedule,
-        budget=config.sizes.budget,
-        base_size=config.sizes.base_size,
-        base_batch_size=config.recipe.base_batch_size,
-        seed=config.seed,
-        share_of=config.sizes.share_of,
+        **plan_settings(config),
         cost=cost,
         fitting=FittingBatches(net, folder.fitting_csv),
     )
@@ -123,6 +122,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         *_averaging(config),
         *_early_stopping(config, model),
         RankStatistics(synchronise=config.trainer.sync_batchnorm),
+        ExpectedEnd(),
         Throughput(every_steps=config.trainer.log_every_n_steps),
         timer,
         best,
@@ -143,10 +143,25 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     return Run(trainer, model, datamodule, scheduler, metrics, timer, best)
 
 
-def _schedule(config: DictConfig) -> SizeSchedule:
-    """Whatever class or function sizes._target_ names, given every key of the group that is not the budget's."""
-    schedule: SizeSchedule = instantiate(without(config.sizes, "budget", "share_of"), "sizes")
-    return schedule
+def idle_trainer(config: DictConfig) -> pl.Trainer:
+    """A trainer that is not meant to be started: it knows device, precision and number of ranks.
+
+    Raises:
+        UserError: options of the trainer that do not fit this machine.
+    """
+    quieten()
+    return _trainer(config, RunFolder("."), callbacks=[], loggers=[])
+
+
+def trainable_network(config: DictConfig, *, num_classes: int) -> nn.Module:
+    """The network as it will train, with its weights, and frozen where it will not.
+
+    Raises:
+        UserError: a network that cannot be built.
+    """
+    net: nn.Module = instantiate(without(config.model, "compile"), "model", num_classes=num_classes)
+    _frozen_norms(config, net)
+    return net
 
 
 def _network(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> tuple[Any, Mapping[int, float]]:
@@ -187,8 +202,8 @@ def _smoothing(config: DictConfig, schedule: SizeSchedule) -> list[pl.Callback]:
         wanted = len(schedule.image_sizes) > 1 and config.recipe.optimizer.opt in _SGD and not scaled
     if wanted and scaled:
         raise UserError(
-            f"recipe: expected gradient_smoothing=false with loss_scale={config.recipe.loss_scale}, got true: smoothing "
-            "rescales every gradient and so undoes the scale; leave one out, or use lr_scaling."
+            f"recipe: expected gradient_smoothing=false with loss_scale={config.recipe.loss_scale}, got true: "
+            "smoothing rescales every gradient and so undoes the scale; leave one out, or use lr_scaling."
         )
     return [GradientSmoothing()] if wanted else []
 

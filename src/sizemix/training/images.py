@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import time
 from collections.abc import Mapping
 
@@ -17,11 +16,12 @@ from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.sources import DataSource
 from sizemix.data.splits import write_split
 from sizemix.errors import UserError
+from sizemix.limits import available_cores
 from sizemix.runs.atomic import write_atomically
 from sizemix.runs.folder import RunFolder
-from sizemix.training.instantiate import instantiate, plain, without
+from sizemix.training.instantiate import instantiate, plain
+from sizemix.training.plan_inputs import num_devices, source_settings
 
-_NOT_THE_SOURCES = ("base_size", "eval_sizes", "size_multiple", "num_workers")
 _SECONDS_FOR_RANK_ZERO = 3600
 
 
@@ -31,7 +31,7 @@ def open_dataset(config: DictConfig, folder: RunFolder) -> DataSource:
     Raises:
         UserError: what the source says of the user's data.
     """
-    settings = without(config.data, *_NOT_THE_SOURCES)
+    settings = source_settings(config)
     if "split_file" in settings:
         _wait_for_rank_zero(folder)
         if folder.split_csv.exists():
@@ -83,8 +83,7 @@ def broken_files(folder: RunFolder) -> int:
 def _num_workers(config: DictConfig) -> int:
     if config.data.num_workers != "auto":
         return int(config.data.num_workers)
-    devices = config.trainer.devices if isinstance(config.trainer.devices, int) else 1
-    return max(1, len(os.sched_getaffinity(0)) // max(1, devices))
+    return max(1, int(available_cores()) // num_devices(config))
 
 
 def _wait_for_rank_zero(folder: RunFolder) -> None:

@@ -5,7 +5,6 @@ from typing import Any
 import hydra
 from hydra.errors import InstantiationException
 from omegaconf import DictConfig, OmegaConf
-from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from sizemix.errors import UserError
 
@@ -24,6 +23,8 @@ def instantiate(settings: DictConfig, where: str, **more: Any) -> Any:
     try:
         return hydra.utils.instantiate(settings, **more, _convert_="all")
     except InstantiationException as error:
+        from pytorch_lightning.utilities.exceptions import MisconfigurationException  # seconds
+
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from error

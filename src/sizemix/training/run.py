@@ -5,10 +5,8 @@ further devices by repeating the command line, which must not compose the config
 """
 
 import argparse
-import logging
 import sys
 import time
-import warnings
 from collections.abc import Sequence
 
 import pytorch_lightning as pl
@@ -26,6 +24,7 @@ from sizemix.training.assembly import Run, assemble
 from sizemix.training.ending import Ending
 from sizemix.training.launch import host_own_ranks, join_ranks
 from sizemix.training.lifeline import Lifeline
+from sizemix.training.quiet import quieten
 from sizemix.training.results import save_results, title_of, training_seconds
 
 
@@ -60,7 +59,7 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
         folder: describes the run, and takes what it leaves.
         ending: holds several ranks together.
     """
-    _quieten()
+    quieten()
     console = Console(highlight=False)
     config = RunFolder.open(folder.path).config()
     if folder.finished:
@@ -117,7 +116,7 @@ def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console)
         f"{len(dataset.class_names)} classes.",
         soft_wrap=True,
     )
-    console.print(plan_table(plan))
+    console.print(plan_table(plan, costs_are_flops=True))
     console.print(f"Training on {trainer.world_size} x {trainer.strategy.root_device.type}, {trainer.precision}.")
 
 
@@ -153,17 +152,6 @@ def _evaluate(run: Run, config: DictConfig) -> Curve:
             ),
             show_progress=config.trainer.enable_progress_bar,
         )
-
-
-def _quieten() -> None:
-    """Hides what Lightning says of situations that are meant, and its advertisements."""
-    for name in ("pytorch_lightning", "lightning_fabric"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.. is deprecated")
-    warnings.filterwarnings("ignore", message="The number of training batches .* is smaller than the logging interval")
-    warnings.filterwarnings("ignore", message="You're resuming from a checkpoint that ended before the epoch")
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-    warnings.filterwarnings("ignore", message="GPU available but not used")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,64 @@
+"""The configuration of a run, for commands that look at it and start none."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+
+import sizemix
+from sizemix.cli.defaults import make_paths_absolute, with_fitting_recipe
+from sizemix.cli.messages import one_sentence
+from sizemix.cli.options import check_options
+from sizemix.errors import UserError
+
+CONF = Path(sizemix.__file__).parent / "conf"
+
+
+def compose(arguments: Sequence[str], *, placeholders: Mapping[str, str] | None = None) -> DictConfig:
+    """Composes what `sizemix train` would carry out for the same arguments, checked and resolved.
+
+    Args:
+        arguments: option=value, in Hydra's syntax.
+        placeholders: values of mandatory options that the command does not need, by name; used where they are missing.
+
+    Raises:
+        UserError: an argument that is no option, several values of one, or an option that does not fit.
+    """
+    try:
+        _check_arguments(arguments)
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            config = hydra.compose("train", list(arguments), return_hydra_config=True)
+            HydraConfig.instance().set_config(config)  # what the default of `name` asks for the groups' choices
+            with open_dict(config):
+                del config["hydra"]
+            config = with_fitting_recipe(config, arguments)
+        for name in set(placeholders or {}) & OmegaConf.missing_keys(config):
+            OmegaConf.update(config, name, (placeholders or {})[name])
+        check_options(config)
+        make_paths_absolute(config)
+        OmegaConf.resolve(config)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(one_sentence(error)) from error
+    return config
+
+
+def _check_arguments(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if argument in ("-m", "--multirun"):
+            raise UserError(f"expected the options of one run, got {argument}; only sizemix train starts sweeps.")
+        if argument.startswith("-"):
+            name = argument.lstrip("-").partition("=")[0]
+            raise UserError(f"expected option=value, got {argument}; options have no dashes, as in {name}=VALUE.")
+        if argument.startswith("resume="):
+            raise UserError(f"expected the options of a new run, got {argument}; only sizemix train resumes runs.")
+    for override in OverridesParser.create().parse_overrides(list(arguments)):
+        if override.is_sweep_override():
+            raise UserError(
+                f"expected the options of one run, got several values in {override.input_line}; give one of them, or "
+                "write a list as [1,2]."
+            )

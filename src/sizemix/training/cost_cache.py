@@ -1,0 +1,50 @@
+"""Training costs that were measured before, so that a plan need not build the network again."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+from sizemix import __version__
+from sizemix.runs.atomic import write_atomically
+
+
+def cached_costs(
+    architecture: Mapping[str, Any],
+    image_sizes: Iterable[int],
+    *,
+    measure: Callable[[list[int]], Mapping[int, float]],
+    folder: Path | None = None,
+) -> dict[int, float]:
+    """The cost of each size; those that no earlier command has measured are measured now and kept.
+
+    Args:
+        architecture: what the network is built from, in plain values; costs are kept for it and for these versions of
+            torch, timm and sizemix.
+        image_sizes: sides in pixels.
+        measure: the cost of sizes, as models.backbone.training_flops gives it.
+        folder: where costs are kept, a file an architecture; None: sizemix's folder in the user's cache.
+    """
+    versions = {"sizemix": __version__, "torch": version("torch"), "timm": version("timm")}
+    key = json.dumps({**architecture, "versions": versions}, sort_keys=True)
+    name = hashlib.sha256(key.encode()).hexdigest()[:16]
+    file = (folder or user_cache_path("sizemix")) / "training_flops" / f"{name}.json"
+    sizes = sorted(image_sizes)
+    known = _read(file)
+    missing = [size for size in sizes if size not in known]
+    if missing:
+        known |= measure(missing)
+        text = json.dumps({str(size): cost for size, cost in sorted(known.items())})
+        write_atomically(file, lambda opened: opened.write(text.encode()))
+    return {size: known[size] for size in sizes}
+
+
+def _read(file: Path) -> dict[int, float]:
+    try:
+        return {int(size): float(cost) for size, cost in json.loads(file.read_text()).items()}
+    except (FileNotFoundError, ValueError):  # not measured yet, or damaged: measured anew
+        return {}

@@ -1,0 +1,128 @@
+"""What a run would spend, found out without starting it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from omegaconf import DictConfig
+
+from sizemix.sizes.budget import MEMORY
+from sizemix.sizes.plan import SizePlan, plan_run
+from sizemix.sizes.schedule import SizeSchedule
+from sizemix.sizes.spending import MeasuredStep
+from sizemix.training.cost_cache import cached_costs
+from sizemix.training.instantiate import instantiate, plain, without
+from sizemix.training.plan_inputs import num_devices, plan_settings, size_schedule, source_settings
+
+# Imports of torch, timm and Lightning stand inside functions: a plan whose costs are known needs none of the last two.
+
+_TIMM = "sizemix.models.backbone.build_backbone"
+_NOT_THE_COSTS = ("compile", "pretrained", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a plan and a network need to know of a data set.
+
+    Attributes:
+        num_images: of a training pass.
+        num_classes: outputs of the network.
+    """
+
+    num_images: int
+    num_classes: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """What a run would spend.
+
+    Attributes:
+        plan: every step; its costs are training FLOPs.
+        measured: a step of each size on this machine's device; None where that was not asked for.
+    """
+
+    plan: SizePlan
+    measured: Mapping[int, MeasuredStep] | None
+
+
+def count_images(config: DictConfig) -> Images:
+    """Opens the data set as training does, which reads the header of every file.
+
+    Raises:
+        UserError: what the source says of the user's data.
+    """
+    from sizemix.data.balance import oversampled_number
+
+    dataset = instantiate(source_settings(config), "data")
+    targets = dataset.train.targets
+    oversample = config.training.imbalance == "oversample"
+    return Images(oversampled_number(targets) if oversample else len(targets), len(dataset.class_names))
+
+
+def forecast(config: DictConfig, images: Images, *, probe: bool) -> Forecast:
+    """Plans the run; builds the network only where its costs are not known yet, or steps are to be measured.
+
+    Args:
+        config: the run's.
+        images: counted, or what the user says.
+        probe: whether to measure steps on the run's device, which takes seconds for each size on a GPU.
+
+    Raises:
+        UserError: anything in the configuration that does not fit, or no memory for the largest step.
+    """
+    schedule = size_schedule(config)
+    num_ranks = num_devices(config) * config.trainer.num_nodes
+    micro_batches = config.trainer.accumulate_grad_batches
+    plan = plan_run(
+        schedule,
+        **plan_settings(config),
+        num_images=images.num_images,
+        num_epochs=config.trainer.max_epochs,
+        num_shards=num_ranks * micro_batches,
+        cost=_costs(config, schedule, num_classes=images.num_classes),
+        fitting=_fitting(config, schedule, images) if config.sizes.budget == MEMORY else None,
+    )
+    return Forecast(plan, _measured(config, plan, images, micro_batches=micro_batches) if probe else None)
+
+
+def _costs(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> Mapping[int, float]:
+    sizes = {*schedule.image_sizes, config.sizes.base_size}
+
+    def measure(missing: list[int]) -> dict[int, float]:
+        from sizemix.models.backbone import training_flops
+
+        net = instantiate(without(config.model, *_NOT_THE_COSTS), "model", num_classes=num_classes)
+        return training_flops(net, missing, name=config.model.get("name", "the network"))
+
+    if config.model._target_ != _TIMM:  # a user's own code may change behind the same name
+        return measure(sorted(sizes))
+    architecture = {**plain(without(config.model, *_NOT_THE_COSTS)), "num_classes": num_classes}
+    return cached_costs(architecture, sizes, measure=measure)
+
+
+def _fitting(config: DictConfig, schedule: SizeSchedule, images: Images) -> Mapping[int, int]:
+    from sizemix.callbacks.fitting_batches import FittingBatches
+    from sizemix.training.assembly import idle_trainer, trainable_network
+
+    net, trainer = trainable_network(config, num_classes=images.num_classes), idle_trainer(config)
+    return FittingBatches(net)(trainer, image_sizes=schedule.image_sizes, num_images=images.num_images)
+
+
+def _measured(config: DictConfig, plan: SizePlan, images: Images, *, micro_batches: int) -> Mapping[int, MeasuredStep]:
+    from sizemix.models.memory import check_memory
+    from sizemix.models.speed import affordable_images, measured_steps
+    from sizemix.training.assembly import idle_trainer, trainable_network
+
+    net, trainer = trainable_network(config, num_classes=images.num_classes), idle_trainer(config)
+    local_images = {
+        size: shape.global_batch_size * shape.num_repeats // plan.inputs.num_shards
+        for size, shape in plan.inputs.shapes.items()
+    }
+    device, autocast = trainer.strategy.root_device, trainer.precision_plugin.forward_context
+    check_memory(net, image_sizes=local_images, device=device, autocast=autocast)
+    affordable = affordable_images(local_images, flops=plan.inputs.cost, device=device)
+    speeds = measured_steps(net, affordable, device=device, autocast=autocast)
+    return {
+        size: MeasuredStep(micro_batches * local_images[size] / speed.images_per_second, speed.peak_bytes)
+        for size, speed in speeds.items()
+    }

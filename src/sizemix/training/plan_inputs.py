@@ -1,0 +1,54 @@
+"""What a plan takes from a configuration; imports no torch, so that planning starts at once."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig
+
+from sizemix.sizes.schedule import SizeSchedule
+from sizemix.training.instantiate import instantiate, without
+
+
+def size_schedule(config: DictConfig) -> SizeSchedule:
+    """Whatever class or function sizes._target_ names, given every key of the group that is not the budget's.
+
+    Raises:
+        UserError: sizes that do not fit.
+    """
+    schedule: SizeSchedule = instantiate(without(config.sizes, "budget", "share_of"), "sizes")
+    return schedule
+
+
+def source_settings(config: DictConfig) -> DictConfig:
+    """What data._target_ is called with: every key of the group that is not for others."""
+    return without(config.data, "base_size", "eval_sizes", "size_multiple", "num_workers")
+
+
+def plan_settings(config: DictConfig) -> dict[str, Any]:
+    """The arguments of plan_run and of SizeScheduler that are values of the configuration."""
+    return {
+        "budget": config.sizes.budget,
+        "base_size": config.sizes.base_size,
+        "base_batch_size": config.recipe.base_batch_size,
+        "seed": config.seed,
+        "share_of": config.sizes.share_of,
+    }
+
+
+def num_devices(config: DictConfig) -> int:
+    """Devices of one machine that trainer.devices asks for: a number, a list, or all of them."""
+    devices = config.trainer.devices
+    if isinstance(devices, str) and devices != "auto":
+        devices = [int(device) for device in devices.split(",") if device.strip()]
+        devices = devices[0] if len(devices) == 1 else devices
+    if isinstance(devices, Sequence | ListConfig) and not isinstance(devices, str):
+        return len(devices)
+    if isinstance(devices, int) and devices > 0:
+        return devices
+    return 1 if config.trainer.accelerator == "cpu" else max(1, _num_gpus())
+
+
+def _num_gpus() -> int:
+    import torch  # seconds, which only those who ask for all devices should wait
+
+    return torch.accelerator.device_count()
