@@ -136,7 +136,7 @@ def test_a_sweep_goes_on_behind_a_bad_job_and_says_which_failed(command, tmp_pat
     small = ("sizes.image_sizes=[8,12]", "sizes.shares=[0.5,0.5]", "sizes.base_size=12", "evaluation.eval_sizes=[8]")
     assert command("-m", *_QUICK, *small, "seed=-1,0", "evaluation.calibration_images=50") == 2
     printed = capfd.readouterr()
-    assert "job 0: seed: expected a whole number" in printed.err
+    assert "1 of the jobs failed (0-resnet20_cifar-mixed-seed-1: seed: expected a whole number" in printed.err
     assert "Job 1: " in printed.out
     (folder,) = (tmp_path / "multirun").glob("*/*/1-*")
     assert (folder / "summary.json").exists()
@@ -147,7 +147,7 @@ def test_help_shows_every_group_with_its_choices_and_examples():
         [sys.executable, "-m", "sizemix.cli.main", "train", "--help"], capture_output=True, text=True, check=True
     ).stdout
     for part in (
-        "sizes: fixed, mixed",
+        "sizes: alternating, fixed, mixed",
         "model: ",
         "resnet50",
         "recipe: adamw, finetune, mixmatch, scratch",

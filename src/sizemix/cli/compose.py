@@ -47,6 +47,22 @@ def compose(arguments: Sequence[str], *, placeholders: Mapping[str, str] | None 
     return config
 
 
+def prepared(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A composed configuration with what follows from it, checked; while Hydra is still set up.
+
+    Args:
+        config: as composed from the overrides.
+        overrides: of this run.
+
+    Raises:
+        UserError: an option that does not fit.
+    """
+    config = with_fitting_recipe(config, overrides)
+    check_options(config)
+    make_paths_absolute(config)
+    return config
+
+
 def _check_arguments(arguments: Sequence[str]) -> None:
     for argument in arguments:
         if argument in ("-m", "--multirun"):

@@ -174,6 +174,9 @@ _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
 
 _WORKERS = _Number(int)
 
+# What may change when a run goes on: nothing that the plan, the data or the model depend on.
+RESUMABLE = ("data.num_workers", "trainer.enable_progress_bar", "checkpoint.every_steps", "checkpoint.every_minutes")
+
 # What would end an epoch or the run elsewhere than the plan says.
 _CUTS_THE_PLAN = ("max_steps", "min_steps", "limit_train_batches", "overfit_batches", "fast_dev_run")
 

@@ -1,0 +1,189 @@
+"""`sizemix train -m`: every job is a run in a process and a folder of its own; what failed is told at the end.
+
+Hydra calls the job function, in this process or, with another launcher, in others; files in the sweep's folder are
+what they have in common: sweep.json says what was asked for, a job's failure.txt why it did not end as it should.
+"""
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from sizemix.cli.compose import CONF, prepared
+from sizemix.cli.options import RESUMABLE
+from sizemix.errors import UserError
+from sizemix.runs.atomic import write_atomically
+from sizemix.runs.folder import RunFolder
+from sizemix.runs.lock import Lock, take_lock
+
+_RECORD, _LOCK, _FAILURE = "sweep.json", "sweep.lock", "failure.txt"
+_begun: list[tuple[Path, Lock]] = []  # folder and lock, from Hydra, which makes SweepRecord and returns nothing
+
+
+class SweepRecord(Callback):
+    """Notes a sweep's arguments in its folder, so that the same command continues it (conf/train.yaml names this)."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra calls this before the first job."""
+        folder = Path(config.hydra.sweep.dir)
+        lock = take_lock(folder / _LOCK)
+        if lock is None:  # Hydra passes over exceptions of a callback
+            print(f"sizemix: another process carries out the sweep in {folder}; wait for its end.", file=sys.stderr)
+            raise SystemExit(2)
+        _begun.append((folder, lock))
+        _write_record(folder, [argument for argument in sys.argv[1:] if not _names_folder(argument)], finished=False)
+
+
+class _TerminatedError(KeyboardInterrupt):
+    """SIGTERM, which ends a sweep as Ctrl-C does, but for the exit code."""
+
+
+def carry_out(arguments: Sequence[str]) -> int:
+    """Starts a sweep, or goes on with the newest unfinished one of the same arguments; returns the exit code.
+
+    Args:
+        arguments: of the command, -m among them.
+
+    Raises:
+        UserError: jobs that failed, once all have had their turn.
+    """
+    earlier = None if any(map(_names_folder, arguments)) else _unfinished(list(arguments))
+    if earlier is not None:
+        print(f"Continuing the sweep in {earlier}", flush=True)
+        arguments = [*arguments, f"hydra.sweep.dir='{earlier}'"]
+    sys.argv = [sys.argv[0], *arguments]
+    with _sigterm_as_interruption():
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(_job)()
+    if not _begun:  # Hydra has shown something else
+        return 0
+    folder, lock = _begun.pop()
+    try:
+        return _conclude(folder)
+    finally:
+        lock.release()
+
+
+def arguments_to_resume(path: str) -> list[str] | None:
+    """The command line that goes on with the sweep in a folder; None: there is none."""
+    folder = Path(path)
+    if not (folder / _RECORD).is_file():
+        return None
+    return [*_arguments_of(folder), f"hydra.sweep.dir='{folder}'"]
+
+
+def _conclude(folder: Path) -> int:
+    failures = {file.parent.name: file.read_text() for file in sorted(folder.glob(f"*/{_FAILURE}"))}
+    if failures:
+        reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in failures.items())
+        raise UserError(f"{len(failures)} of the jobs failed ({reasons}); resume={folder} does what is missing.")
+    _write_record(folder, _arguments_of(folder), finished=True)
+    print(f"Sweep finished: {folder}")
+    return 0
+
+
+def _job(config: DictConfig) -> None:
+    """Carries out one job of the sweep; Hydra has changed nothing but the configuration."""
+    settings = HydraConfig.get()
+    place = Path(settings.runtime.output_dir)
+    failure = place / _FAILURE
+    failure.unlink(missing_ok=True)
+    try:
+        folder = _folder_for(prepared(config, settings.overrides.task), place)
+    except UserError as error:
+        failure.write_text(str(error))
+        return
+    done = f", finished already: {folder.path}" if folder.finished else ""
+    print(f"Job {settings.job.num}: {' '.join(settings.overrides.task)}{done}", flush=True)
+    if done:
+        return
+    code = _wait_for([sys.executable, "-m", "sizemix.training.run", str(folder.path)])
+    if code:
+        failure.write_text(signal.Signals(-code).name if code < 0 else f"exit code {code}, its message stands above")
+
+
+def _folder_for(config: DictConfig, place: Path) -> RunFolder:
+    """The run of this configuration in the sweep, or a new one."""
+    wanted = OmegaConf.create(config)
+    OmegaConf.resolve(wanted)
+    for file in sorted(place.parent.glob("*/config.yaml")):
+        there = RunFolder(file.parent)
+        if _comparable(there.config()) == _comparable(wanted):
+            return there
+    return RunFolder.create(place, config)
+
+
+def _comparable(config: DictConfig) -> DictConfig:
+    """What makes a run what it is: not its id, nor what may change when it goes on."""
+    copy = config.copy()
+    for name in ("run_id", *RESUMABLE):
+        OmegaConf.update(copy, name, None)
+    return copy
+
+
+def _wait_for(command: Sequence[str]) -> int:
+    """Runs a process to its end, whose exit code this returns; a signal to this one lets it save first."""
+    process = subprocess.Popen(command)
+    try:
+        return process.wait()
+    except KeyboardInterrupt as interruption:
+        if isinstance(interruption, _TerminatedError):  # Ctrl-C at a terminal has reached the process already
+            process.terminate()
+        process.wait()
+        raise
+
+
+@contextmanager
+def _sigterm_as_interruption() -> Iterator[None]:
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        raise _TerminatedError
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    except _TerminatedError:
+        print("sizemix: interrupted.", file=sys.stderr)
+        raise SystemExit(128 + signal.SIGTERM) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _unfinished(arguments: list[str]) -> Path | None:
+    """The newest sweep of these arguments, in the usual place, that has not come to its end."""
+    records = sorted(Path("multirun").glob(f"*/*/{_RECORD}"), reverse=True)
+    same = (file for file in records if _read_record(file)["arguments"] == arguments)
+    newest = next(same, None)
+    if newest is None or _read_record(newest)["finished"]:
+        return None
+    lock = take_lock(newest.parent / _LOCK)
+    if lock is None:  # it is being carried out
+        return None
+    lock.release()
+    return newest.parent
+
+
+def _names_folder(argument: str) -> bool:
+    return argument.startswith("hydra.sweep.dir=")
+
+
+def _arguments_of(folder: Path) -> list[str]:
+    return list(_read_record(folder / _RECORD)["arguments"])
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(file.read_text())
+    return record
+
+
+def _write_record(folder: Path, arguments: list[str], *, finished: bool) -> None:
+    text = json.dumps({"arguments": arguments, "finished": finished}, indent=2) + "\n"
+    write_atomically(folder / _RECORD, lambda file: file.write(text.encode()))

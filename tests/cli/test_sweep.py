@@ -1,0 +1,167 @@
+"""A sweep goes on behind a failed job, and the same command continues it with what is missing."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from sizemix.cli import sweep, train
+from sizemix.runs.folder import RunFolder
+
+_SWEEP = ("-m", "sizes=fixed,mixed", "seed=0,1", "data.train_images=100", "trainer.max_epochs=1")
+
+
+class Runs:
+    """Stands for the processes of the jobs: notes their folders, and lets some fail."""
+
+    def __init__(self):
+        self.started = []
+        self.codes = {}
+
+    def __call__(self, command):
+        folder = RunFolder(command[-1])
+        self.started.append(folder.path.name)
+        code = self.codes.get(folder.path.name, 0)
+        if not code:
+            folder.save_summary({})
+        return code
+
+
+@pytest.fixture
+def runs(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    runs = Runs()
+    monkeypatch.setattr(sweep, "_wait_for", runs)
+    return runs
+
+
+def names(*indices):
+    every = [f"{number}-resnet20_cifar-{sizes}-seed{seed}" for number, (sizes, seed) in enumerate(
+        [("fixed", 0), ("fixed", 1), ("mixed", 0), ("mixed", 1)])]  # fmt: skip
+    return [every[index] for index in indices]
+
+
+def test_every_job_is_a_run_of_its_own(runs, tmp_path, capsys):
+    assert train.main(_SWEEP) == 0
+    assert runs.started == names(0, 1, 2, 3)
+    (folder,) = (tmp_path / "multirun").glob("*/*")
+    seeds = [RunFolder(folder / name).config().seed for name in runs.started]
+    assert seeds == [0, 1, 0, 1]
+    assert "Sweep finished" in capsys.readouterr().out
+
+
+def test_a_failed_job_is_named_at_the_end_and_the_others_have_run(runs, capsys):
+    runs.codes = {names(1)[0]: 1, names(2)[0]: -signal.SIGKILL}
+    assert train.main(_SWEEP) == 2
+    assert runs.started == names(0, 1, 2, 3)
+    errors = capsys.readouterr().err
+    assert f"2 of the jobs failed ({names(1)[0]}: exit code 1, its message stands above; " in errors
+    assert f"{names(2)[0]}: SIGKILL)" in errors
+
+
+def run_ids(tmp_path):
+    return {path.name: RunFolder(path).config().run_id for path in (tmp_path / "multirun").glob("*/*/*-*")}
+
+
+def test_the_same_command_goes_on_with_what_is_missing(runs, tmp_path, capsys):
+    runs.codes = dict.fromkeys(names(1, 2), 1)
+    assert train.main(_SWEEP) == 2
+    ids = run_ids(tmp_path)
+    runs.started, runs.codes = [], {names(2)[0]: 1}
+    assert train.main(_SWEEP) == 2
+    assert runs.started == names(1, 2)
+    (folder,) = (tmp_path / "multirun").glob("*/*")
+    assert f"Continuing the sweep in {folder.relative_to(tmp_path)}" in capsys.readouterr().out
+    runs.started, runs.codes = [], {}
+    assert train.main([f"resume={folder}"]) == 0
+    assert runs.started == names(2)
+    assert run_ids(tmp_path) == ids
+
+
+def test_a_finished_sweep_is_begun_anew(runs, tmp_path):
+    assert train.main(_SWEEP) == 0
+    time.sleep(1.1)  # folders are named by the second
+    assert train.main(_SWEEP) == 0
+    assert runs.started == [*names(0, 1, 2, 3)] * 2
+    assert len(list((tmp_path / "multirun").glob("*/*"))) == 2
+
+
+def test_another_sweep_is_not_taken_for_it(runs):
+    runs.codes = dict.fromkeys(names(1), 1)
+    assert train.main(_SWEEP) == 2
+    runs.started = []
+    time.sleep(1.1)
+    assert train.main([*_SWEEP, "recipe.optimizer.lr=0.1"]) == 2
+    assert runs.started == names(0, 1, 2, 3)
+
+
+def test_more_jobs_in_the_same_folder_run_only_the_new_ones(runs):
+    assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 0
+    runs.started = []
+    more = [argument.replace("seed=0,1", "seed=0,1,2") for argument in _SWEEP]
+    assert train.main([*more, "hydra.sweep.dir=here"]) == 0
+    assert runs.started == ["2-resnet20_cifar-fixed-seed2", "5-resnet20_cifar-mixed-seed2"]
+
+
+_HOLD = """
+import sys, time
+from pathlib import Path
+from sizemix.runs.lock import take_lock
+lock = take_lock(Path(sys.argv[1]) / "sweep.lock")
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_sweep_that_another_process_carries_out_is_left_alone(runs, tmp_path, capsys):
+    runs.codes = dict.fromkeys(names(1), 1)
+    assert train.main(_SWEEP) == 2
+    (folder,) = (tmp_path / "multirun").glob("*/*")
+    runs.started = []
+    with subprocess.Popen([sys.executable, "-c", _HOLD, str(folder)], stdout=subprocess.PIPE) as other:
+        try:
+            assert other.stdout.readline() == b"held\n"
+            with pytest.raises(SystemExit):
+                train.main([*_SWEEP, f"hydra.sweep.dir={folder}"])
+            assert runs.started == []
+            assert "another process carries out the sweep" in capsys.readouterr().err
+            time.sleep(1.1)
+            assert train.main(_SWEEP) == 2, "a sweep of its own"
+            assert runs.started == names(0, 1, 2, 3)
+        finally:
+            other.kill()
+
+
+_SWEEPER = """
+import sys
+from sizemix.cli import sweep
+job = '''
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: (print("saved", flush=True), sys.exit(143)))
+print("begun", flush=True)
+time.sleep(60)
+'''
+with sweep._sigterm_as_interruption():
+    sweep._wait_for([sys.executable, "-c", job])
+"""
+
+
+def test_a_terminated_sweep_lets_its_job_save_first():
+    command = [sys.executable, "-c", _SWEEPER]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout.readline() == b"begun\n"
+        process.terminate()
+        out, errors = process.communicate(timeout=30)
+    assert out == b"saved\n"
+    assert process.returncode == 143
+    assert re.fullmatch(rb"sizemix: interrupted\.\n", errors)
+
+
+def test_what_a_sweep_was_asked_for_stands_in_its_folder(runs, tmp_path):
+    assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 0
+    assert json.loads((tmp_path / "here" / "sweep.json").read_text()) == {"arguments": list(_SWEEP), "finished": True}
