@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from tables import write_table
 from torch import Tensor, nn
 
 from sizemix.errors import UserError
@@ -20,7 +21,6 @@ from sizemix.models.backbone import build_backbone, training_flops
 from sizemix.models.batchnorm import batch_norms, recalibrated
 
 DOCS = Path(__file__).parents[1] / "docs" / "methods.md"
-BEGIN, END = "<!-- families: begin -->", "<!-- families: end -->"
 BATCH = 4
 CLASSES = 10
 COLUMNS = (
@@ -97,7 +97,7 @@ def main() -> int:
     if surprises:
         print("otherwise than expected:", *surprises, sep="\n  ", file=sys.stderr)
         return 1
-    write(rows)
+    write_table(DOCS, "families", COLUMNS, rows)
     return 0
 
 
@@ -182,16 +182,6 @@ def require(fulfilled: bool, otherwise: str) -> None:
     """Stops a family."""
     if not fulfilled:
         raise RuntimeError(f"got {otherwise}")
-
-
-def write(rows: list[tuple[str, ...]]) -> None:
-    """Replaces the table between the markers."""
-    table = [COLUMNS, ("---",) * len(COLUMNS), *rows]
-    text = DOCS.read_text()
-    head, rest = text.split(BEGIN)
-    _, tail = rest.split(END)
-    lines = "\n".join(f"| {' | '.join(row)} |" for row in table)
-    DOCS.write_text(f"{head}{BEGIN}\n{lines}\n{END}{tail}")
 
 
 if __name__ == "__main__":
