@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 
 from sizemix.errors import UserError
 from sizemix.sizes.budget import StepShape, step_shapes
-from sizemix.sizes.plan import SizePlan, plan_sizes
+from sizemix.sizes.plan import BatchSpec, SizePlan, plan_sizes
 from sizemix.sizes.progressive import MovingShares, SizeByEpoch
 from sizemix.sizes.schedule import MixedSizes, SizeSchedule
 from sizemix.sizes.spending import spending
@@ -31,6 +32,7 @@ class Setting:
     world_size: int
     micro_batches: int
     seed: int
+    fitting: Mapping[int, int] | None = None
 
     def schedule(self) -> SizeSchedule:
         if self.kind == "moving" and len(self.sizes) > 1 and self.num_epochs > 1:
@@ -47,6 +49,7 @@ class Setting:
             base_size=self.base_size,
             base_batch_size=self.base_batch_size,
             num_shards=num_shards,
+            fitting=self.fitting,
         )
         return plan_sizes(
             self.schedule(),
@@ -100,6 +103,8 @@ def test_every_pass_shows_every_image_exactly_once(setting):
 def test_steps_follow_one_another_without_gap_or_overlap(setting):
     plan = setting.plan()
     specs = [spec for epoch in range(plan.num_epochs) for spec in plan.epoch_specs(epoch)]
+    columns = zip(*(column.tolist() for column in plan.columns().values()), strict=True)
+    assert [BatchSpec(*map(int, step)) for step in columns] == specs, "the same steps, all at once"
     assert [spec.step for spec in specs] == list(range(plan.num_steps))
     position = 0
     for spec in specs:
@@ -184,6 +189,26 @@ def test_b_plus_keeps_the_pixels_of_a_step_within_rounding(setting):
     for size, shape in setting.plan().inputs.shapes.items():
         pixels = shape.global_batch_size * size**2
         assert abs(pixels - setting.base_batch_size * setting.base_size**2) <= 0.5 * num_shards * size**2 + 1e-6
+
+
+@given(plannable())
+def test_d_plus_makes_the_papers_number_of_copies_or_shrinks_the_batch(setting):
+    setting = replace(setting, budget="D+")
+    num_shards = setting.world_size * setting.micro_batches
+    for size, shape in setting.plan().inputs.shapes.items():
+        ratio = (setting.base_size / size) ** 2
+        assert shape.num_repeats == max(1, round(ratio))
+        shard = setting.base_batch_size // num_shards
+        assert shape.global_batch_size == num_shards * (shard if ratio >= 0.5 else round(shard * ratio))
+
+
+@given(plannable(), st.data())
+def test_a_plan_follows_a_table_of_what_fits(setting, data):
+    largest = setting.num_images // (len(setting.sizes) * setting.world_size * setting.micro_batches)
+    fitting = {size: data.draw(st.integers(1, largest)) for size in setting.sizes}
+    plan = replace(setting, budget="memory", fitting=fitting).plan()
+    for size, shape in plan.inputs.shapes.items():
+        assert shape == StepShape(fitting[size] * setting.world_size * setting.micro_batches, num_repeats=1)
 
 
 def test_two_processes_compute_the_same_plan():
