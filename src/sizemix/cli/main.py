@@ -1,26 +1,36 @@
 """`sizemix COMMAND ...`."""
 
 import sys
+from importlib import import_module
 
-USAGE = """usage: sizemix COMMAND ...
+# A command is the module of its name beside this one, with a main(arguments) that returns the exit code.
+COMMANDS = {
+    "train": "train at mixed or fixed image sizes, then show accuracy by size",
+    "plan": "show what a run would spend at every size, before anything trains",
+    "doctor": "look at software, machine, images and network; say what is wrong and what to do",
+}
+_SUMMARIES = "".join(f"  {name:<8} {summary}\n" for name, summary in COMMANDS.items())
+USAGE = f"""usage: sizemix COMMAND ...
 
 commands:
-  train    train at mixed or fixed image sizes, then show accuracy by size; `sizemix train --help` lists all options
+{_SUMMARIES}
+`sizemix COMMAND --help` says more; that of train lists all options.
 """
 
 
 def main() -> int:
     """Hands the arguments to the command."""
     command, *arguments = sys.argv[1:] or ["--help"]
-    if command == "train":
-        from sizemix.cli import train  # a command imports only what it needs
-
-        sys.argv[0] = "sizemix train"
-        return train.main(arguments)
-    known = command in ("-h", "--help")
-    print(USAGE if known else f"sizemix: expected a command (train), got {command}; see sizemix --help.",
-          file=sys.stdout if known else sys.stderr)  # fmt: skip
-    return 0 if known else 2
+    if command in COMMANDS:
+        sys.argv[0] = f"sizemix {command}"
+        module = import_module(f"sizemix.cli.{command}")  # a command imports only what it needs
+        return int(module.main(arguments))
+    if command in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    known = ", ".join(COMMANDS)
+    print(f"sizemix: expected a command ({known}), got {command}; see sizemix --help.", file=sys.stderr)
+    return 2
 
 
 if __name__ == "__main__":

@@ -102,6 +102,14 @@ class SizedDataModule(pl.LightningDataModule):
             )
             self._served = self._in_a_pass()
 
+    def teardown(self, stage: str) -> None:
+        """Ends the training workers.
+
+        The cycle of datamodule and loader would leave them to the garbage collector, which closes their queues first,
+        so that they do not hear of the end; processes that start meanwhile would inherit the queues.
+        """
+        self._train_loader = None
+
     def train_dataloader(self) -> StepLoader:
         """One and the same loader in every epoch; Lightning asks again so that it sees the epoch's length."""
         if self._train_loader is None:

@@ -16,9 +16,8 @@ from rich.table import Table
 
 from sizemix.runs.atomic import write_atomically
 from sizemix.sizes.plan import SizePlan
-from sizemix.sizes.spending import MeasuredStep, Spending, expected_seconds, spending
+from sizemix.sizes.spending import MeasuredStep, Spending, expected_seconds, forward_gflops, spending
 
-_FORWARD = 1 / 3  # of an image's training cost, see models.backbone.training_flops
 _GIB = 2**30
 
 
@@ -72,7 +71,7 @@ def _rows(
             "% of\ncompute": f"{100 * row.compute_share:.1f}",
         }
         if costs_are_flops:
-            cells["GFLOPs\n/ image"] = f"{_gigaflops(plan, row.image_size):.3g}"
+            cells["GFLOPs\n/ image"] = f"{forward_gflops(plan.inputs.cost[row.image_size]):.3g}"
         if measured is not None:
             step = measured[row.image_size]
             cells["ms /\nstep"] = f"{1000 * step.seconds:,.0f}"
@@ -80,11 +79,6 @@ def _rows(
                 cells["peak\nGiB"] = f"{step.peak_bytes / _GIB:.1f}"
         rows.append(cells)
     return rows
-
-
-def _gigaflops(plan: SizePlan, image_size: int) -> float:
-    """Of the forward pass of an image; a multiply-add is two."""
-    return plan.inputs.cost[image_size] * _FORWARD / 1e9
 
 
 def _course(plan: SizePlan) -> list[str]:
@@ -137,7 +131,7 @@ def write_sizes_csv(
         shape, step = plan.inputs.shapes[row.image_size], None if measured is None else measured[row.image_size]
         writer.writerow(
             [row.image_size, shape.global_batch_size, shape.num_repeats, row.steps, row.images, row.image_share,
-             row.step_share, row.compute_share, _gigaflops(plan, row.image_size) if costs_are_flops else None,
+             row.step_share, row.compute_share, forward_gflops(plan.inputs.cost[row.image_size]) if costs_are_flops else None,
              None if step is None else step.seconds, None if step is None else step.peak_bytes]
         )  # fmt: skip
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))

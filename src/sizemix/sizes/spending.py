@@ -59,6 +59,11 @@ class MeasuredStep:
     peak_bytes: int | None
 
 
+def forward_gflops(training_flops: float) -> float:
+    """GFLOPs of an image's forward pass, a multiply-add being two; training is taken as three times as many."""
+    return training_flops / 3e9
+
+
 def expected_seconds(plan: SizePlan, measured: Mapping[int, MeasuredStep]) -> float:
     """Training steps of the whole run, by the measured step of each size."""
     return sum(plan.steps_at(size) * measured[size].seconds for size in plan.image_sizes)

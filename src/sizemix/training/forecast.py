@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -12,6 +13,9 @@ from sizemix.sizes.spending import MeasuredStep
 from sizemix.training.cost_cache import cached_costs
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.plan_inputs import num_devices, plan_settings, size_schedule, source_settings
+
+if TYPE_CHECKING:
+    from sizemix.data.sources import DataSource
 
 # Imports of torch, timm and Lightning stand inside functions: a plan whose costs are known needs none of the last two.
 
@@ -51,9 +55,13 @@ def count_images(config: DictConfig) -> Images:
     Raises:
         UserError: what the source says of the user's data.
     """
+    return images_of(config, instantiate(source_settings(config), "data"))
+
+
+def images_of(config: DictConfig, dataset: "DataSource") -> Images:
+    """Counts those of an opened data set."""
     from sizemix.data.balance import oversampled_number
 
-    dataset = instantiate(source_settings(config), "data")
     targets = dataset.train.targets
     oversample = config.training.imbalance == "oversample"
     return Images(oversampled_number(targets) if oversample else len(targets), len(dataset.class_names))

@@ -1,0 +1,1 @@
+"""What `sizemix doctor` looks at: findings about software, machine, images and network."""

@@ -1,0 +1,75 @@
+"""Carries out the checks, in an order in which each can build on others; imports torch, timm and Lightning."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from omegaconf import DictConfig
+from torch import nn
+
+from sizemix.diagnosis.finding import Finding, carried_out
+from sizemix.diagnosis.images import check_images, check_loader, check_sides
+from sizemix.diagnosis.machine import check_cores, check_gpus, check_memory
+from sizemix.diagnosis.network import check_network, check_sizes, check_speed, check_step_memory
+from sizemix.diagnosis.run import check_disk, check_pace, check_plan, check_shared_memory
+from sizemix.diagnosis.setting import Setting, look_at_setting
+from sizemix.models.speed import StepSpeed
+
+Section = tuple[str, list[Finding]]  # a heading, and what was found
+
+_CLASSES = 1000  # of a network that is looked at without its images
+
+
+def examine_machine(*, wants_gpu: bool) -> Section:
+    """Cores, memory and GPUs."""
+    found: list[Finding] = []
+    carried_out(check_cores(), found, subject="CPU")
+    carried_out(check_memory(), found, subject="memory")
+    carried_out(check_gpus(wanted=wants_gpu), found, subject="GPU")
+    return "Machine", found
+
+
+def examine_run(config: DictConfig) -> Iterator[Section]:
+    """All that depends on the configuration; a check is left out where it needs what another could not give."""
+    for name in ("pytorch_lightning", "lightning_fabric"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+    of_setting, found, of_network = list[Finding](), list[Finding](), list[Finding]()
+    dataset = carried_out(check_images(config), found, subject="images")
+    num_classes = _CLASSES if dataset is None else len(dataset.class_names)
+    net = carried_out(check_network(config, num_classes=num_classes), of_network, subject="network")
+    setting = look_at_setting(config, dataset, net, of_setting)
+    yield "Configuration", of_setting
+
+    loader = None
+    if dataset is not None:
+        carried_out(check_sides(dataset, largest_size=max(setting.shapes)), found, subject="photos")
+        loader = carried_out(check_loader(setting, dataset, net), found, subject="loader")
+    yield "Images", found
+
+    flops, speeds = ({}, None) if net is None else _look_at_network(setting, net, of_network)
+    yield "Network", of_network
+
+    found = []
+    if loader is not None and flops.keys() >= {*setting.shapes, config.sizes.base_size}:
+        carried_out(check_plan(setting, num_images=loader.num_images, cost=flops), found, subject="plan")
+    if loader is not None and speeds is not None:
+        carried_out(check_pace(loader, speeds), found, subject="pace")
+    if loader is not None:
+        carried_out(check_shared_memory(setting, loader), found, subject="shared memory")
+    if net is not None:
+        averaged = config.recipe.averaging_half_life is not None
+        carried_out(check_disk(net, averaged=averaged, folder=Path("outputs")), found, subject="disk")
+    yield "Run", found
+
+
+def _look_at_network(
+    setting: Setting, net: nn.Module, found: list[Finding]
+) -> tuple[Mapping[int, float], Mapping[int, StepSpeed] | None]:
+    """FLOPs of training on an image at every size that it takes; measured steps, where the largest fits into memory."""
+    flops = carried_out(check_sizes(setting, net), found, subject="sizes") or {}
+    batches = {size: number for size, number in setting.local_images.items() if size in flops}
+    if not batches or not carried_out(check_step_memory(setting, net, batches), found, subject="step"):
+        return flops, None
+    measured = {size: number for size, number in batches.items() if size in setting.measured_sizes}
+    return flops, carried_out(check_speed(setting, net, measured, flops=flops), found, subject="speed")

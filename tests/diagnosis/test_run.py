@@ -1,0 +1,73 @@
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from sizemix.diagnosis import run
+from sizemix.diagnosis.images import Loader
+from sizemix.diagnosis.run import check_disk, check_pace, check_plan, check_shared_memory
+from sizemix.errors import UserError
+from sizemix.models.backbone import build_backbone
+from sizemix.models.speed import StepSpeed
+
+_SPEEDS = {8: StepSpeed(num_images=10, seconds=0.1, peak_bytes=None), 12: StepSpeed(10, 0.5, None)}
+
+
+@pytest.fixture
+def disk(monkeypatch):
+    return lambda free: monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=free))
+
+
+def test_the_plan_is_the_runs_and_too_few_images_are_refused(setting):
+    cost = {8: 1.0, 12: 2.0}
+    (finding,) = check_plan(setting("trainer.max_epochs=2"), num_images=80, cost=cost)
+    assert finding.text == "2 epochs, 20 steps, 160 images"
+    with pytest.raises(UserError, match="more than the 5 training images"):
+        list(check_plan(setting(), num_images=5, cost=cost))
+
+
+def test_a_loader_that_is_faster_at_every_size_is_well():
+    (finding,) = check_pace(Loader(80, 2, {8: 101, 12: 21}), _SPEEDS)
+    assert finding.verdict == "ok"
+
+
+@pytest.mark.parametrize(("cores", "remedy"), [(8, "raise data.num_workers, as there are 8 CPU"), (2, "smaller files")])
+def test_a_loader_that_limits_is_a_warning_with_what_helps_on_this_machine(monkeypatch, cores, remedy):
+    monkeypatch.setattr(run, "available_cores", lambda: cores)
+    (finding,) = check_pace(Loader(80, 2, {8: 60, 12: 21}), _SPEEDS)
+    assert finding.verdict == "warning"
+    assert "60 of 100 at 8 px" in finding.text
+    assert "12 px" not in finding.text
+    assert remedy in finding.remedy
+
+
+def test_shared_memory_must_hold_what_all_workers_have_ready(setting, disk):
+    looked_at, loader = setting("evaluation.batch_size=10"), Loader(80, 3, {})
+    needed = 3 * 2 * 3 * 16**2 * 10  # workers, batches of each, channels, pixels of the largest evaluation batch
+    disk(needed)
+    (enough,) = check_shared_memory(looked_at, loader)
+    assert enough.verdict == "ok"
+    disk(needed - 1)
+    (short,) = check_shared_memory(looked_at, loader)
+    assert short.verdict == "problem"
+    assert "--shm-size=1g, or lower evaluation.batch_size or data.num_workers" in short.remedy
+    (without,) = check_shared_memory(looked_at, Loader(80, 0, {}))
+    assert without.verdict == "ok"
+
+
+def test_large_training_steps_count_too(setting, disk):
+    disk(0)
+    (short,) = check_shared_memory(setting("recipe.base_batch_size=64", "evaluation.batch_size=1"), Loader(80, 1, {}))
+    assert "or lower recipe.base_batch_size" in short.remedy
+
+
+def test_the_disk_must_hold_the_checkpoints(disk):
+    net = build_backbone("resnet20_cifar", num_classes=10)
+    weights = sum(tensor.numel() * tensor.element_size() for tensor in (*net.parameters(), *net.buffers()))
+    states = 2 * sum(parameter.numel() * 4 for parameter in net.parameters())
+    disk(3 * (weights + states))
+    assert [finding.verdict for finding in check_disk(net, averaged=False, folder=Path("outputs"))] == ["ok"]
+    (finding,) = check_disk(net, averaged=True, folder=Path("not/yet/there"))
+    assert finding.verdict == "problem"
+    assert "free some, or set hydra.run.dir elsewhere" in finding.remedy
