@@ -129,9 +129,10 @@ def write_sizes_csv(
     )  # fmt: skip
     for row in spending(plan).sizes:
         shape, step = plan.inputs.shapes[row.image_size], None if measured is None else measured[row.image_size]
+        gflops = forward_gflops(plan.inputs.cost[row.image_size]) if costs_are_flops else None
         writer.writerow(
             [row.image_size, shape.global_batch_size, shape.num_repeats, row.steps, row.images, row.image_share,
-             row.step_share, row.compute_share, forward_gflops(plan.inputs.cost[row.image_size]) if costs_are_flops else None,
+             row.step_share, row.compute_share, gflops,
              None if step is None else step.seconds, None if step is None else step.peak_bytes]
         )  # fmt: skip
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
