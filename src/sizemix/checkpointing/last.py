@@ -11,13 +11,20 @@ from sizemix.errors import UserError
 from sizemix.runs.metrics import MetricsCsv
 
 
+def ends_within_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
+    """Whether an optimizer step is whole behind this batch, and another one follows in the epoch."""
+    whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
+    return whole_step and batch_idx + 1 < trainer.num_training_batches and not trainer.should_stop
+
+
 class LastCheckpoint(Checkpoint):
-    """Keeps one checkpoint of the newest state: at every epoch's end, and every so many steps or minutes between.
+    """Keeps the newest state and the one before: at every epoch's end, and every so many steps or minutes between.
 
     A subclass of Checkpoint, which Lightning calls after all other callbacks, so that it saves their newest state.
 
     Args:
         path: the file; replaced at every save.
+        previous: where the replaced one goes.
         metrics: rows of the run; those up to the saved step are written with the checkpoint.
         log_every_steps: the trainer's logging interval, optimizer steps.
         every_steps: optimizer steps between saves; None does not count steps.
@@ -31,6 +38,7 @@ class LastCheckpoint(Checkpoint):
         self,
         path: Path,
         *,
+        previous: Path,
         metrics: MetricsCsv,
         log_every_steps: int,
         every_steps: int | None,
@@ -40,11 +48,13 @@ class LastCheckpoint(Checkpoint):
             if interval is not None and interval <= 0:
                 raise UserError(f"checkpoint.{name}: expected a positive number or null, got {interval}.")
         self._path = path
+        self._previous = previous
         self._metrics = metrics
         self._log_every_steps = log_every_steps
         self._every_steps = every_steps
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
         self._saved_at = time.monotonic()
+        self._saved_step: int | None = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
@@ -53,8 +63,12 @@ class LastCheckpoint(Checkpoint):
 
         Nor on an epoch's last step, as validation and the save of the epoch's end follow at once.
         """
-        whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
-        if not whole_step or batch_idx + 1 == trainer.num_training_batches or not self._due(trainer):
+        if ends_within_epoch(trainer, batch_idx) and self._due(trainer):
+            self.save_within_epoch(trainer)
+
+    def save_within_epoch(self, trainer: pl.Trainer) -> None:
+        """Saves behind a whole step, unless this step has been saved already; on all ranks."""
+        if trainer.global_step == self._saved_step:
             return
         if trainer.global_step % self._log_every_steps == 0:
             # Lightning logs a step behind this hook, and a resumed run would not log it again.
@@ -78,5 +92,5 @@ class LastCheckpoint(Checkpoint):
 
     def _save(self, trainer: pl.Trainer) -> None:
         self._metrics.write()
-        trainer.save_checkpoint(self._path, weights_only=False)
-        self._saved_at = time.monotonic()
+        trainer.save_checkpoint(self._path, weights_only=False, storage_options=self._previous)
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step

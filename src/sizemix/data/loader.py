@@ -1,5 +1,8 @@
 """Loaders whose items are whole micro-batches, and which begin where the trainer stands."""
 
+import os
+import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -106,8 +109,25 @@ def _items(
         num_workers=num_workers,
         persistent_workers=persistent and num_workers > 0,
         collate_fn=_as_it_is,
+        worker_init_fn=_leave_signals_to_parent,
     )
 
 
 def _as_it_is(item: Any) -> Any:
     return item
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    """Lets a worker outlive what is sent to all processes of a run, by Ctrl-C or Slurm: a step may still need it."""
+    for number in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    if hasattr(signal, "sigwaitinfo"):  # not on macOS, where SIGTERM to a worker ends it and the run
+        signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+        threading.Thread(target=_heed_parent, daemon=True).start()
+
+
+def _heed_parent() -> None:
+    """Ends this process on SIGTERM from its parent: so does torch end a worker that hangs."""
+    while signal.sigwaitinfo([signal.SIGTERM]).si_pid != os.getppid():
+        pass
+    os._exit(0)

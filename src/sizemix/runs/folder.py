@@ -15,9 +15,9 @@ from sizemix.runs.atomic import write_atomically
 class RunFolder:
     """One run on disk.
 
-    config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt and best.ckpt, curve.csv, per_class.csv,
-    curve.png and summary.json, which exists once the run has finished; of image files also split.csv and broken.csv;
-    with sizes.budget=memory fitting_batches.csv.
+    config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt, previous.ckpt (the one before) and best.ckpt,
+    curve.csv, per_class.csv, curve.png and summary.json, which exists once the run has finished; of image files also
+    split.csv and broken.csv; with sizes.budget=memory fitting_batches.csv.
 
     Args:
         path: the folder.
@@ -33,6 +33,7 @@ class RunFolder:
         self.metrics_csv = self.path / "metrics.csv"
         self.checkpoints = self.path / "checkpoints"
         self.last_checkpoint = self.checkpoints / "last.ckpt"
+        self.previous_checkpoint = self.checkpoints / "previous.ckpt"
         self.curve_csv = self.path / "curve.csv"
         self.per_class_csv = self.path / "per_class.csv"
         self.curve_png = self.path / "curve.png"

@@ -21,6 +21,7 @@ from sizemix.callbacks.memory_check import MemoryCheck
 from sizemix.callbacks.progress import SizeProgressBar
 from sizemix.callbacks.rank_statistics import RankStatistics
 from sizemix.callbacks.size_scheduler import SizeScheduler
+from sizemix.callbacks.stay_stopped import StayStopped
 from sizemix.callbacks.throughput import Throughput
 from sizemix.checkpointing.io import AtomicCheckpointIO
 from sizemix.checkpointing.last import LastCheckpoint
@@ -57,6 +58,7 @@ class Run:
         metrics: the writer of metrics.csv.
         timer: the seconds of training, kept across resumes.
         best: the callback that keeps the best checkpoint on validation.
+        last: the callback that keeps the newest state.
     """
 
     trainer: pl.Trainer
@@ -66,6 +68,7 @@ class Run:
     metrics: MetricsCsv
     timer: Timer
     best: ModelCheckpoint
+    last: LastCheckpoint
 
 
 def assemble(config: DictConfig, folder: RunFolder) -> Run:
@@ -114,6 +117,14 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
+    last = LastCheckpoint(
+        folder.last_checkpoint,
+        previous=folder.previous_checkpoint,
+        metrics=metrics,
+        log_every_steps=config.trainer.log_every_n_steps,
+        every_steps=config.checkpoint.every_steps,
+        every_minutes=config.checkpoint.every_minutes,
+    )
     callbacks = [
         scheduler,
         MemoryCheck(scheduler),
@@ -126,13 +137,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         Throughput(every_steps=config.trainer.log_every_n_steps),
         timer,
         best,
-        LastCheckpoint(
-            folder.last_checkpoint,
-            metrics=metrics,
-            log_every_steps=config.trainer.log_every_n_steps,
-            every_steps=config.checkpoint.every_steps,
-            every_minutes=config.checkpoint.every_minutes,
-        ),
+        last,
         *(
             [SizeProgressBar(refresh_rate=config.trainer.log_every_n_steps)]
             if config.trainer.enable_progress_bar
@@ -140,7 +145,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         ),
     ]
     trainer = _trainer(config, folder, callbacks=callbacks, loggers=[metrics, *_additional_logger(config, folder)])
-    return Run(trainer, model, datamodule, scheduler, metrics, timer, best)
+    return Run(trainer, model, datamodule, scheduler, metrics, timer, best, last)
 
 
 def idle_trainer(config: DictConfig) -> pl.Trainer:
@@ -193,7 +198,10 @@ def _averaging(config: DictConfig) -> list[pl.Callback]:
 
 def _early_stopping(config: DictConfig, model: ImageClassifier) -> list[pl.Callback]:
     patience = config.training.early_stopping_patience
-    return [] if patience is None else [EarlyStopping(monitor=model.val_metric, mode="max", patience=patience)]
+    if patience is None:
+        return []
+    early_stopping = EarlyStopping(monitor=model.val_metric, mode="max", patience=patience)
+    return [early_stopping, StayStopped(early_stopping)]
 
 
 def _smoothing(config: DictConfig, schedule: SizeSchedule) -> list[pl.Callback]:

@@ -4,12 +4,13 @@ import sys
 import textwrap
 import traceback
 
-from pytorch_lightning.utilities.exceptions import MisconfigurationException, SIGTERMException
+from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
-from sizemix.errors import UserError
+from sizemix.checkpointing.signals import Interrupted, StopSignals
+from sizemix.errors import DiskFullError, UserError
 from sizemix.training.lifeline import Lifeline
 
-_ERROR, _USER_ERROR, _INTERRUPTED, _TERMINATED = 1, 2, 130, 143
+_ERROR, _USER_ERROR = 1, 2
 
 
 class Ending:
@@ -17,41 +18,50 @@ class Ending:
 
     Args:
         lifeline: to the other ranks.
+        signals: of this process; they do nothing more once the end is told.
 
     Attributes:
         lifeline: the same.
+        signals: the same.
     """
 
-    def __init__(self, lifeline: Lifeline) -> None:
+    def __init__(self, lifeline: Lifeline, signals: StopSignals) -> None:
         self.lifeline = lifeline
+        self.signals = signals
         self._code: int | None = None
 
     def tell(self, error: BaseException) -> int:
         """Returns the exit code; on rank 0 it also speaks, of other ranks rank 0 does."""
+        self.signals.end()
         if self._code is not None:
             return self._code
         self._code, reason = _code_and_reason(error)
-        if self._code == _ERROR:
+        if self._code == _ERROR and not isinstance(error, DiskFullError):
             traceback.print_exception(error)
-        self.lifeline.fail(reason.rstrip("."), self._code)
+        if isinstance(error, Interrupted) and error.on_all_ranks:
+            self.lifeline.finish()
+        else:
+            self.lifeline.fail(reason.rstrip("."), self._code)
         if self.lifeline.rank == 0:
-            print(_sentence(self._code, reason, self.lifeline), file=sys.stderr)
+            print(_sentence(error, reason, self.lifeline), file=sys.stderr)
         return self._code
 
 
 def _code_and_reason(error: BaseException) -> tuple[int, str]:
     message = " ".join(str(error).split())
+    if isinstance(error, Interrupted):
+        return error.exit_code, "interrupted"
+    if isinstance(error, DiskFullError):
+        return _ERROR, message
     if isinstance(error, UserError | MisconfigurationException):
         return _USER_ERROR, message
-    if isinstance(error, KeyboardInterrupt | SystemExit):  # Lightning turns Ctrl-C and SIGTERM into kinds of SystemExit
-        return _TERMINATED if isinstance(error, SIGTERMException) else _INTERRUPTED, "interrupted"
     return _ERROR, f"{type(error).__name__}: {textwrap.shorten(message, 200).rstrip('.')}"
 
 
-def _sentence(code: int, reason: str, lifeline: Lifeline) -> str:
-    if code == _USER_ERROR:
+def _sentence(error: BaseException, reason: str, lifeline: Lifeline) -> str:
+    if isinstance(error, Interrupted | DiskFullError):
+        return f"\nsizemix: {reason.rstrip('.')}{lifeline.remedy}"
+    if isinstance(error, UserError | MisconfigurationException):
         return f"sizemix: {reason}"
-    if code != _ERROR:
-        return f"\nsizemix: {reason}{lifeline.remedy}"
     who = "rank 0" if lifeline.world_size > 1 else "the run"
     return f"\nsizemix: {who} ended: {reason}{lifeline.remedy}"

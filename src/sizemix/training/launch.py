@@ -10,6 +10,7 @@ import socket
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from sizemix.checkpointing.signals import hold_back, let_through
 from sizemix.errors import UserError
 from sizemix.training.lifeline import Lifeline
 
@@ -57,8 +58,14 @@ def host_own_ranks(lifeline: Lifeline, world_size: int) -> None:
     key = secrets.token_hex(16)
     port = lifeline.host(("127.0.0.1", 0), key=key.encode(), world_size=world_size)
     os.environ[_OWN] = f"{port}:{key}"
+
+    def observe(processes: list[Any]) -> None:
+        lifeline.watch(processes)
+        let_through()
+
+    hold_back()
     # Lightning's own observer ends this process by SIGKILL, without a word, up to five seconds later.
-    subprocess_script._launch_process_observer = lifeline.watch  # type: ignore[assignment]
+    subprocess_script._launch_process_observer = observe  # type: ignore[assignment]
 
 
 def cluster_environment() -> "ClusterEnvironment":

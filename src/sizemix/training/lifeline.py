@@ -6,6 +6,7 @@ neither: NCCL's wait for half an hour.
 """
 
 import json
+import multiprocessing
 import os
 import queue
 import signal
@@ -17,7 +18,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
-from subprocess import Popen
+from subprocess import Popen, TimeoutExpired
 from typing import Any, NoReturn
 
 from sizemix.errors import UserError
@@ -126,12 +127,22 @@ class Lifeline:
             self._tell({"failed": reason, "code": code})
         elif self._ending.acquire(blocking=False):
             self._bid_farewell({"end": code})
+            self._end_those_not_joined()
 
     def finish(self) -> None:
         """Tells the other ranks that this one has ended as it should."""
         if self.rank == 0:
             self._ending.acquire(blocking=False)
         self._bid_farewell({"finished": True})
+
+    def wait_for_own(self) -> None:
+        """Waits for the ranks that this process has started, so that none outlives it."""
+        deadline = time.monotonic() + _FAREWELL_SECONDS
+        for process in self._processes.values():
+            try:
+                process.wait(max(0.0, deadline - time.monotonic()))
+            except TimeoutExpired:
+                process.kill()
 
     def _bid_farewell(self, message: dict[str, Any]) -> None:
         if self.rank == 0 and self.world_size > 1 and not self._processes:
@@ -193,9 +204,17 @@ class Lifeline:
             return
         if self.rank == 0:
             self._tell({"end": code})
+            self._end_those_not_joined()
         if self.rank == 0 or self.rank == 1:  # where rank 0 is gone, one of the others speaks
             print(f"\nsizemix: rank {rank} ended: {reason}{self.remedy}", file=sys.stderr)
+        self.wait_for_own()
         _exit(code)
+
+    def _end_those_not_joined(self) -> None:
+        """They are still starting: they hear nothing, and would wait for a rank 0 that is gone."""
+        for rank, process in self._processes.items():
+            if rank not in self._connections:
+                process.kill()
 
 
 def _connect(address: tuple[str, int], key: bytes, patience_seconds: float) -> "Connection[Any, Any]":
@@ -227,6 +246,8 @@ def _keep_alive(connection: "Connection[Any, Any]") -> None:
 
 def _exit(code: int) -> NoReturn:
     """Leaves from a thread, past a main thread that waits in a collective."""
+    for worker in multiprocessing.active_children():  # they would notice up to five seconds later
+        worker.kill()
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

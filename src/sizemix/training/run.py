@@ -5,6 +5,7 @@ further devices by repeating the command line, which must not compose the config
 """
 
 import argparse
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -15,10 +16,14 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import LambdaCallback
 from rich.console import Console
 
+from sizemix.checkpointing.newest import Newest, newest_whole, set_aside
+from sizemix.checkpointing.signals import Interrupted, StopSignals, let_through
+from sizemix.checkpointing.stopping import StopBehindStep
 from sizemix.errors import UserError
 from sizemix.evaluation.curve import Curve, accuracy_curve
 from sizemix.report.curve import class_table, curve_table
 from sizemix.report.plan import plan_table, write_plan_csv
+from sizemix.runs.atomic import remove_partial_files
 from sizemix.runs.folder import RunFolder
 from sizemix.training.assembly import Run, assemble
 from sizemix.training.ending import Ending
@@ -26,6 +31,7 @@ from sizemix.training.launch import host_own_ranks, join_ranks
 from sizemix.training.lifeline import Lifeline
 from sizemix.training.quiet import quieten
 from sizemix.training.results import save_results, title_of, training_seconds
+from sizemix.training.slurm import ending_signals, requeue
 
 
 def main(arguments: Sequence[str], lifeline: Lifeline | None = None) -> int:
@@ -38,18 +44,34 @@ def main(arguments: Sequence[str], lifeline: Lifeline | None = None) -> int:
     parser = argparse.ArgumentParser(description="Carries out the run that a run folder describes.")
     parser.add_argument("folder")
     folder = RunFolder(parser.parse_args(arguments).folder)
+    signals = StopSignals(*ending_signals())
+    signals.install()
+    try:
+        return _run(folder, signals, lifeline)
+    finally:
+        signals.restore()
+
+
+def _run(folder: RunFolder, signals: StopSignals, lifeline: Lifeline | None) -> int:
     try:
         lifeline = lifeline or join_ranks()
     except UserError as error:
-        return Ending(Lifeline()).tell(error)
+        return Ending(Lifeline(), signals).tell(error)
     lifeline.remedy = f"; continue with resume={folder.path}"
-    ending = Ending(lifeline)
+    ending = Ending(lifeline, signals)
     try:
+        let_through()  # a signal that came while this process started ends it here
         carry_out(folder, ending)
     except BaseException as error:
-        return ending.tell(error)
-    lifeline.finish()
-    return 0
+        code = ending.tell(error)
+        if isinstance(error, Interrupted) and error.number == signal.SIGUSR1 and lifeline.rank == 0:
+            print(requeue(), file=sys.stderr)
+    else:
+        signals.end()
+        lifeline.finish()
+        code = 0
+    lifeline.wait_for_own()
+    return code
 
 
 def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
@@ -57,7 +79,7 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
 
     Args:
         folder: describes the run, and takes what it leaves.
-        ending: holds several ranks together.
+        ending: holds several ranks together, and knows the signals that may end them.
     """
     quieten()
     console = Console(highlight=False)
@@ -69,8 +91,11 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
     if run.trainer.is_global_zero:
         announce = LambdaCallback(on_fit_start=lambda *_: _announce(run, config, folder, console))
         run.trainer.callbacks.append(announce)  # type: ignore[attr-defined]
+    ending = ending or Ending(Lifeline(), StopSignals())
+    stop = StopBehindStep(ending.signals, run.last, log_every_steps=config.trainer.log_every_n_steps)
+    run.trainer.callbacks.append(stop)  # type: ignore[attr-defined]
     if run.trainer.world_size > 1:
-        _hold_together(run.trainer, ending or Ending(Lifeline()))
+        _hold_together(run.trainer, ending)
     fit(run, folder)
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()  # rank 0 evaluates alone: nothing may wait for the others
@@ -121,13 +146,26 @@ def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console)
 
 
 def fit(run: Run, folder: RunFolder) -> None:
-    """Trains to the end, from the folder's checkpoint where there is one."""
-    checkpoint = folder.last_checkpoint if folder.last_checkpoint.exists() else None
-    step = 0 if checkpoint is None else int(torch.load(checkpoint, mmap=True, weights_only=True)["global_step"])
-    run.metrics.drop_after(step)
-    if step and run.trainer.is_global_zero:
-        print(f"Continuing behind step {step}.")
-    run.trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=checkpoint, weights_only=True)
+    """Trains to the end, from the folder's newest whole checkpoint where there is one."""
+    newest = newest_whole(folder)
+    if run.trainer.is_global_zero:
+        _tidy(folder, newest)
+    run.metrics.drop_after(0 if newest is None else newest.step)
+    path = None if newest is None else newest.path
+    run.trainer.fit(run.model, datamodule=run.datamodule, ckpt_path=path, weights_only=True)
+
+
+def _tidy(folder: RunFolder, newest: Newest | None) -> None:
+    """Says where the run goes on, and removes what a killed process has left unfinished."""
+    for place in (folder.path, folder.checkpoints):
+        remove_partial_files(place)
+    if newest is None:
+        return
+    if newest.damaged is not None:
+        print(f"{newest.damaged}: it is now damaged.ckpt, and the run goes on from the one before.")
+        set_aside(folder)
+    if newest.step:
+        print(f"Continuing behind step {newest.step}.")
 
 
 def _nearest(image_size: int, sizes: Sequence[int]) -> int:
