@@ -49,8 +49,10 @@ def test_schedule_model_and_data_of_ones_own_train_as_the_how_to_says(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     with (tmp_path / "run" / "plan.csv").open(newline="") as file:
-        sizes = [(int(row["epoch"]), int(row["image_size"])) for row in csv.DictReader(file)]
-    assert sorted(set(sizes)) == [(0, 16), (1, 20), (2, 28)]
+        rows = [
+            (int(row["epoch"]), int(row["image_size"]), int(row["global_batch_size"])) for row in csv.DictReader(file)
+        ]
+    assert sorted(set(rows)) == [(0, 16, 31), (1, 20, 20), (2, 28, 10)], "B+, as its file says"
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert (summary["data"], summary["class_names"]) == ("stripes", ["lying", "standing"])
     assert summary["curve"][1]["top1_recalibrated"] > 0.9

@@ -284,5 +284,32 @@ def test_what_cannot_be_planned_is_refused(changed, message):
         plan_sizes(MixedSizes((32,), (1.0,)), **arguments)
 
 
+class Own:
+    """A user's schedule that gives these shares in every epoch."""
+
+    image_sizes = (8, 16)
+
+    def __init__(self, shares):
+        self._shares = shares
+
+    def shares(self, epoch):
+        return self._shares
+
+
+def plan_of(schedule):
+    return plan_sizes(schedule, shapes={8: StepShape(4, 1), 16: StepShape(4, 1)}, num_images=35, num_epochs=3, seed=0,
+                      base_size=16)  # fmt: skip
+
+
+def test_a_size_with_a_share_of_zero_is_absent():
+    assert set(plan_of(Own({8: 0.0, 16: 1.0})).columns()["image_size"].tolist()) == {16}
+
+
+@pytest.mark.parametrize("shares", [{8: 0.0, 16: 0.0}, {8: -0.5, 16: 1.5}, {24: 1.0}, {8: 0.7, 16: 0.7}, {}])
+def test_shares_that_are_none_are_refused(shares):
+    with pytest.raises(UserError, match=r"Own.shares\(0\): expected shares of \[8, 16\] .*; mend the schedule"):
+        plan_of(Own(shares))
+
+
 settings.register_profile("sizemix", max_examples=60, deadline=None)
 settings.load_profile("sizemix")

@@ -83,3 +83,9 @@ def test_moving_shares_are_those_of_timm():
 def test_what_does_not_fit_is_refused(schedule, arguments, message):
     with pytest.raises(UserError, match=message):
         schedule(base_size=28, **arguments)
+
+
+def test_a_narrow_window_chooses_the_nearest_size():
+    schedule = MovingShares((8, 16, 24), 4, spread=0.01, uniform_part=0.0)
+    assert [max(shares, key=shares.get) for shares in map(schedule.shares, range(4))] == [8, 16, 16, 24]
+    assert sum(schedule.shares(1).values()) == pytest.approx(1)

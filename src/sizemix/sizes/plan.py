@@ -134,7 +134,7 @@ def plan_sizes(
         cost: training cost of one augmented image by size; None counts pixels.
 
     Raises:
-        UserError: fewer than one epoch, or steps too large for the training data.
+        UserError: fewer than one epoch, steps too large for the training data, or a schedule whose shares are none.
     """
     if num_epochs < 1:
         raise UserError(f"trainer.max_epochs: expected at least 1, got {num_epochs}.")
@@ -153,7 +153,7 @@ def plan_sizes(
             base_size=base_size,
             num_shards=num_shards,
             share_of=share_of,
-            shares=tuple(schedule.shares(epoch) for epoch in range(num_epochs)),
+            shares=tuple(_checked(schedule.shares(epoch), schedule, epoch) for epoch in range(num_epochs)),
             shapes=shapes,
             cost={size: float(size**2) for size in sizes} if cost is None else {size: cost[size] for size in sizes},
         )
@@ -262,6 +262,17 @@ class SizePlan:
         for size, shape in self.inputs.shapes.items():
             values[sizes == size] = value(shape)
         return values
+
+
+def _checked(shares: Mapping[int, float], schedule: SizeSchedule, epoch: int) -> Mapping[int, float]:
+    """Shares without the sizes that have none; the schedule may be a user's own."""
+    known = set(shares) <= set(schedule.image_sizes)
+    if not known or any(not share >= 0 for share in shares.values()) or abs(sum(shares.values()) - 1) > 1e-3:
+        raise UserError(
+            f"{type(schedule).__name__}.shares({epoch}): expected shares of {list(schedule.image_sizes)} that are not "
+            f"negative and sum to 1, got {dict(shares)}; mend the schedule."
+        )
+    return {size: share for size, share in shares.items() if share}
 
 
 def _sizes_by_epoch(inputs: PlanInputs) -> list[NDArray[np.int64]]:

@@ -63,7 +63,8 @@ class MovingShares:
         """Share of every size."""
         places = range(len(self.image_sizes))
         centre = places[-1] * min(1.0, epoch / (self.num_epochs - 1))
-        window = [math.exp(-0.5 * ((place - centre) / self.spread) ** 2) for place in places]
+        distances = [abs(place - centre) / self.spread for place in places]
+        window = [math.exp(-0.5 * (distance**2 - min(distances) ** 2)) for distance in distances]  # never all zero
         equal = self.uniform_part / len(places)
         moving = (1 - self.uniform_part) / sum(window)
         return {size: equal + moving * window[place] for place, size in enumerate(self.image_sizes)}

@@ -16,7 +16,7 @@ class SizeSchedule(Protocol):
         """Every image_size that can occur, in pixels, increasing."""
 
     def shares(self, epoch: int) -> Mapping[int, float]:
-        """Share of each image_size that an epoch has, all positive; they sum to 1. What is absent has none."""
+        """Share of each image_size that an epoch has; they sum to 1, and what is absent has none."""
 
 
 @dataclass(frozen=True)
