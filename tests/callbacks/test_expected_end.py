@@ -21,10 +21,12 @@ def test_later_steps_count_as_what_they_cost():
     fixed = plan_run(
         SizeByEpoch((8, 16)), budget="constant", base_size=16, base_batch_size=10, num_images=100, num_epochs=2, seed=0
     )
-    assert seconds_left(growing, since=0, done=10, seconds=5) == pytest.approx(5), "four copies at half the size"
-    assert seconds_left(fixed, since=0, done=10, seconds=5) == pytest.approx(20)
-    assert seconds_left(fixed, since=5, done=15, seconds=5) == pytest.approx(5 * 5 * 4 / (5 + 5 * 4))
-    assert seconds_left(fixed, since=10, done=20, seconds=5) == 0
+    assert seconds_left(growing, timed=range(10), done=10, seconds=5) == pytest.approx(5), (
+        "four copies at half the size"
+    )
+    assert seconds_left(fixed, timed=range(10), done=10, seconds=5) == pytest.approx(20)
+    assert seconds_left(fixed, timed=range(5, 15), done=15, seconds=5) == pytest.approx(5 * 5 * 4 / (5 + 5 * 4))
+    assert seconds_left(fixed, timed=range(10, 20), done=20, seconds=5) == 0
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])

@@ -38,14 +38,14 @@ def room_for(net, monkeypatch):
 
 
 def test_the_batch_of_each_size_is_what_memory_holds(net, room_for, quiet_trainer):
-    room_for(40)
+    room_for(80)
     batches = FittingBatches(net)(quiet_trainer(), image_sizes=(8, 16), num_images=100_000)
-    assert batches[16] == 32, "a tenth is kept in reserve, and batches are multiples of 8"
-    assert 3.5 * batches[16] < batches[8] <= 4.5 * batches[16]
+    assert batches[16] == 32, "on a CPU half is kept in reserve, and batches are multiples of 8"
+    assert 3.5 * batches[16] < batches[8] <= 5 * batches[16]
     trial = {"device": torch.device("cpu"), "autocast": nullcontext}
 
     assert step_fits(net, 8, batches[8], **trial)
-    assert not step_fits(net, 8, int(1.3 * batches[8]), **trial)
+    assert not step_fits(net, 8, int(2.5 * batches[8]), **trial)
 
 
 def test_a_resumed_run_takes_the_table_of_the_first_process(net, room_for, quiet_trainer, tmp_path):

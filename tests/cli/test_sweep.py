@@ -164,4 +164,44 @@ def test_a_terminated_sweep_lets_its_job_save_first():
 
 def test_what_a_sweep_was_asked_for_stands_in_its_folder(runs, tmp_path):
     assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 0
-    assert json.loads((tmp_path / "here" / "sweep.json").read_text()) == {"arguments": list(_SWEEP), "finished": True}
+    record = json.loads((tmp_path / "here" / "sweep.json").read_text())
+    assert record == {"arguments": list(_SWEEP), "started_in": str(tmp_path), "finished": True}
+
+
+def test_a_sweep_is_resumed_from_anywhere_whatever_its_folder_is_called(runs, tmp_path, monkeypatch):
+    runs.codes = dict.fromkeys(names(1), 1)
+    place = "it's, [mine]"
+    escaped = place.replace("'", r"\'")
+    assert train.main([*_SWEEP, "model.checkpoint=weights.pth", f"hydra.sweep.dir='{escaped}'"]) == 2
+    runs.started, runs.codes = [], {}
+    monkeypatch.chdir("/")
+    assert train.main([f"resume={tmp_path / place}"]) == 0
+    assert runs.started == names(1)
+
+
+def test_a_failure_that_has_been_mended_counts_no_longer(runs):
+    runs.codes = dict.fromkeys(names(2), 1)
+    assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 2
+    runs.codes = {}
+    more = [argument.replace("seed=0,1", "seed=0,1,2") for argument in _SWEEP]
+    assert train.main([*more, "hydra.sweep.dir=here"]) == 0
+
+
+def test_a_resumed_sweep_keeps_its_options(runs, capsys):
+    assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 0
+    assert train.main(["resume=here", "trainer.max_epochs=2"]) == 2
+    assert "a resumed sweep keeps its options: expected none, got trainer.max_epochs=2" in capsys.readouterr().err
+    assert train.main(["resume=here"]) == 0
+
+
+def test_what_may_change_when_a_run_goes_on_does_not_make_it_another(runs, tmp_path):
+    assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 0
+    runs.started = []
+    assert train.main([*_SWEEP, "data.num_workers=1", "checkpoint.every_minutes=1", "hydra.sweep.dir=here"]) == 0
+    assert runs.started == []
+
+
+def test_a_folder_with_another_run_is_refused_with_what_differs(runs, capsys):
+    assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 0
+    assert train.main([*_SWEEP, "recipe.optimizer.lr=0.1", "hydra.sweep.dir=here"]) == 2
+    assert "holds a run with another recipe.optimizer.lr; start a sweep elsewhere" in capsys.readouterr().err

@@ -106,7 +106,8 @@ def test_the_picture_shows_every_size_over_the_epochs(tmp_path):
     above, below = figure.axes
     labels = [text.get_text() for text in above.get_legend().get_texts()]
     assert labels == ["32 px", "16 px"]
-    assert [bar.get_height() for bar in above.patches] == [50, 50, 50, 50]
-    assert below.lines[0].get_ydata().tolist() == [24, 24]
+    small, large = (part.get_data() for part in above.patches)
+    assert (small.baseline.tolist(), small.values.tolist(), large.values.tolist()) == ([0, 0], [50, 50], [100, 100])
+    assert below.patches[0].get_data().values.tolist() == [24, 24]
     draw_plan(plan(), tmp_path / "plan.png", title="test")
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")

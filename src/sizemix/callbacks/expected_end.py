@@ -1,6 +1,7 @@
 """Tells early in a run when its training will end."""
 
 import time
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -20,44 +21,48 @@ class ExpectedEnd(pl.Callback):
     """
 
     def __init__(self) -> None:
-        self._first: int | None = None
-        self._since = 0.0
+        self._steps = 0  # of this process
+        self._since: float | None = None
+        self._seconds = 0.0
+        self._timed: list[int] = []
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stops the clock until the epoch's first step is done: validation and saves do not count."""
+        self._since = None
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
-        """Counts whole steps; looks at the clock behind the tenth and the fiftieth."""
-        if (batch_idx + 1) % trainer.accumulate_grad_batches:
+        """Times whole steps from the eleventh on; tells behind the fiftieth."""
+        if (batch_idx + 1) % trainer.accumulate_grad_batches or self._steps > _STEPS:
             return
-        done = trainer.global_step
-        if self._first is None:
-            self._first = done - 1
-        if done == self._first + _WARM_UP_STEPS:
-            self._since = time.perf_counter()
-        elif done == self._first + _STEPS and trainer.is_global_zero:
+        self._steps += 1
+        if self._steps > _WARM_UP_STEPS and self._since is not None:
+            self._seconds += time.perf_counter() - self._since
+            self._timed.append(trainer.global_step - 1)
+        self._since = time.perf_counter()
+        if self._steps == _STEPS and self._timed and trainer.is_global_zero:
             plan: SizePlan = trainer.datamodule.plan  # type: ignore[attr-defined]
-            left = seconds_left(
-                plan, since=done - _STEPS + _WARM_UP_STEPS, done=done, seconds=time.perf_counter() - self._since
-            )
+            left = seconds_left(plan, timed=self._timed, done=trainer.global_step, seconds=self._seconds)
             if left:
                 _say(trainer, left)
 
 
-def seconds_left(plan: SizePlan, *, since: int, done: int, seconds: float) -> float:
-    """Seconds of the steps from done to the end, when those from since to done took so many.
+def seconds_left(plan: SizePlan, *, timed: Sequence[int], done: int, seconds: float) -> float:
+    """Seconds that the steps left will take.
 
     Args:
         plan: of the run.
-        since: number of a step.
-        done: number of a later step, the next one.
-        seconds: between them.
+        timed: numbers of steps.
+        done: number of the next step.
+        seconds: that the timed steps took.
     """
     inputs = plan.inputs
     cost_of_size = {
         size: shape.global_batch_size * shape.num_repeats * inputs.cost[size] for size, shape in inputs.shapes.items()
     }
     costs = np.array([cost_of_size[size] for size in plan.columns()["image_size"].tolist()])
-    return float(seconds * costs[done:].sum() / costs[since:done].sum())
+    return float(seconds * costs[done:].sum() / costs[list(timed)].sum())
 
 
 def _say(trainer: pl.Trainer, seconds: float) -> None:

@@ -1,5 +1,7 @@
 """The configuration of a run, for commands that look at it and start none."""
 
+import argparse
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -30,6 +32,7 @@ def compose(arguments: Sequence[str], *, placeholders: Mapping[str, str] | None 
         UserError: an argument that is no option, several values of one, or an option that does not fit.
     """
     try:
+        arguments = _without_config_dir(arguments)
         _check_arguments(arguments)
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("train", list(arguments), return_hydra_config=True)
@@ -61,6 +64,19 @@ def prepared(config: DictConfig, overrides: Sequence[str]) -> DictConfig:
     check_options(config)
     make_paths_absolute(config)
     return config
+
+
+def _without_config_dir(arguments: Sequence[str]) -> list[str]:
+    """--config-dir FOLDER, as sizemix train takes it, as the override that does the same."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd")
+    found, others = parser.parse_known_args(list(arguments))
+    if found.config_dir is None:
+        return others
+    folder = Path(found.config_dir).absolute()
+    if not folder.is_dir():
+        raise UserError(f"--config-dir: expected a folder, got {found.config_dir}, which is none.")
+    return [*others, f"hydra.searchpath=[{json.dumps(f'file://{folder}')}]"]
 
 
 def _check_arguments(arguments: Sequence[str]) -> None:

@@ -28,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(_HELP, end="")
         return 0
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     findings: list[Finding] = []
     try:
         for heading, found in _sections(arguments):

@@ -1,5 +1,6 @@
 """`sizemix COMMAND ...`."""
 
+import os
 import sys
 from importlib import import_module
 
@@ -23,6 +24,7 @@ def main() -> int:
     command, *arguments = sys.argv[1:] or ["--help"]
     if command in COMMANDS:
         sys.argv[0] = f"sizemix {command}"
+        sys.path.insert(0, os.getcwd())  # for schedules, models and data of the user's own
         module = import_module(f"sizemix.cli.{command}")  # a command imports only what it needs
         return int(module.main(arguments))
     if command in ("-h", "--help"):

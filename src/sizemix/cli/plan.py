@@ -9,7 +9,7 @@ from rich.console import Console
 
 from sizemix.cli.compose import compose
 from sizemix.errors import UserError
-from sizemix.report.plan import draw_plan, plan_table, write_plan_csv, write_sizes_csv
+from sizemix.report.plan import draw_plan, plan_table, write_sizes_csv
 from sizemix.training.forecast import Forecast, Images, count_images, forecast
 
 _HELP = """usage: sizemix plan [OPTION=VALUE ...]
@@ -18,7 +18,7 @@ Takes the options of sizemix train, and:
   num_images=N       plan for so many training images instead of opening the data
   num_classes=N      outputs of the network with num_images; 1000 if left out
   probe=true         measure a step of each size on this machine: peak memory, and the time of the whole run
-  out=FOLDER         where sizes.csv (the table), plan.csv (every step) and plan.png go; plan/ if left out
+  out=FOLDER         where sizes.csv (the table) and plan.png go; plan/ if left out
 
   sizemix plan sizes=mixed_fast model=resnet50 data=folder data.root=photos/
   sizemix plan data=imagenet num_images=1281167 model=resnet50 recipe.base_batch_size=256 trainer.max_epochs=90
@@ -68,11 +68,10 @@ def _number(own: Mapping[str, str], name: str) -> int:
 
 def _show(config: DictConfig, spent: Forecast, folder: Path) -> None:
     plan, measured = spent.plan, spent.measured
-    Console(highlight=False).print(plan_table(plan, costs_are_flops=True, measured=measured))
+    Console(highlight=False, markup=False).print(plan_table(plan, costs_are_flops=True, measured=measured))
     try:
         write_sizes_csv(plan, folder / "sizes.csv", costs_are_flops=True, measured=measured)
-        write_plan_csv(plan, folder / "plan.csv")
         draw_plan(plan, folder / "plan.png", title=config.name)
     except OSError as error:
         raise UserError(f"out: expected a folder that can be written, got {folder} ({error.strerror}).") from error
-    print(f"Written: {folder}/sizes.csv, plan.csv, plan.png")
+    print(f"Written: {folder}/sizes.csv, plan.png")

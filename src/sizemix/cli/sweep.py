@@ -5,6 +5,7 @@ what they have in common: sweep.json says what was asked for, a job's failure.tx
 """
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ class SweepRecord(Callback):
         if lock is None:  # Hydra passes over exceptions of a callback
             print(f"sizemix: another process carries out the sweep in {folder}; wait for its end.", file=sys.stderr)
             raise SystemExit(2)
+        for failure in folder.rglob(_FAILURE):
+            failure.unlink()
         _begun.append((folder, lock))
         _write_record(folder, [argument for argument in sys.argv[1:] if not _names_folder(argument)], finished=False)
 
@@ -60,7 +63,7 @@ def carry_out(arguments: Sequence[str]) -> int:
     earlier = None if any(map(_names_folder, arguments)) else _unfinished(list(arguments))
     if earlier is not None:
         print(f"Continuing the sweep in {earlier}", flush=True)
-        arguments = [*arguments, f"hydra.sweep.dir='{earlier}'"]
+        arguments = [*arguments, _naming(earlier)]
     sys.argv = [sys.argv[0], *arguments]
     with _sigterm_as_interruption():
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(_job)()
@@ -74,19 +77,30 @@ def carry_out(arguments: Sequence[str]) -> int:
 
 
 def arguments_to_resume(path: str) -> list[str] | None:
-    """The command line that goes on with the sweep in a folder; None: there is none."""
-    folder = Path(path)
+    """The command line that goes on with the sweep in a folder, from the place where it began; None: there is none.
+
+    Raises:
+        UserError: that place is gone.
+    """
+    folder = Path(path).absolute()
     if not (folder / _RECORD).is_file():
         return None
-    return [*_arguments_of(folder), f"hydra.sweep.dir='{folder}'"]
+    record = _read_record(folder / _RECORD)
+    try:
+        os.chdir(record["started_in"])  # which its relative paths refer to
+    except OSError as error:
+        raise UserError(
+            f"resume: expected the folder {record['started_in']}, where the sweep began; {error}."
+        ) from error
+    return [*record["arguments"], _naming(folder)]
 
 
 def _conclude(folder: Path) -> int:
-    failures = {file.parent.name: file.read_text() for file in sorted(folder.glob(f"*/{_FAILURE}"))}
+    failures = {str(file.parent.relative_to(folder)): file.read_text() for file in sorted(folder.rglob(_FAILURE))}
     if failures:
         reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in failures.items())
         raise UserError(f"{len(failures)} of the jobs failed ({reasons}); resume={folder} does what is missing.")
-    _write_record(folder, _arguments_of(folder), finished=True)
+    _write_record(folder, _read_record(folder / _RECORD)["arguments"], finished=True)
     print(f"Sweep finished: {folder}")
     return 0
 
@@ -96,7 +110,6 @@ def _job(config: DictConfig) -> None:
     settings = HydraConfig.get()
     place = Path(settings.runtime.output_dir)
     failure = place / _FAILURE
-    failure.unlink(missing_ok=True)
     try:
         folder = _folder_for(prepared(config, settings.overrides.task), place)
     except UserError as error:
@@ -113,21 +126,34 @@ def _job(config: DictConfig) -> None:
 
 def _folder_for(config: DictConfig, place: Path) -> RunFolder:
     """The run of this configuration in the sweep, or a new one."""
-    wanted = OmegaConf.create(config)
-    OmegaConf.resolve(wanted)
-    for file in sorted(place.parent.glob("*/config.yaml")):
-        there = RunFolder(file.parent)
-        if _comparable(there.config()) == _comparable(wanted):
-            return there
+    wanted = _comparable(config)
+    for file in [place / "config.yaml", *sorted(place.parent.glob("*/config.yaml"))]:
+        if file.exists() and _comparable(RunFolder(file.parent).config()) == wanted:
+            return RunFolder(file.parent)
+    if (place / "config.yaml").exists():
+        there = _comparable(RunFolder(place).config())
+        differing = ", ".join(sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name)))
+        raise UserError(
+            f"{place} holds a run with another {differing}; start a sweep elsewhere by hydra.sweep.dir=FOLDER"
+        )
     return RunFolder.create(place, config)
 
 
-def _comparable(config: DictConfig) -> DictConfig:
-    """What makes a run what it is: not its id, nor what may change when it goes on."""
-    copy = config.copy()
-    for name in ("run_id", *RESUMABLE):
-        OmegaConf.update(copy, name, None)
-    return copy
+def _comparable(config: DictConfig) -> dict[str, Any]:
+    """What makes a run what it is, by option: not its id, nor what may change when it goes on."""
+    return {
+        name: value
+        for name, value in _flat(OmegaConf.to_container(config, resolve=True))
+        if name != "run_id" and name not in RESUMABLE
+    }
+
+
+def _flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(values, dict):
+        for key, value in values.items():
+            yield from _flat(value, f"{name}.{key}" if name else str(key))
+    else:
+        yield name, values
 
 
 def _wait_for(command: Sequence[str]) -> int:
@@ -160,9 +186,9 @@ def _sigterm_as_interruption() -> Iterator[None]:
 def _unfinished(arguments: list[str]) -> Path | None:
     """The newest sweep of these arguments, in the usual place, that has not come to its end."""
     records = sorted(Path("multirun").glob(f"*/*/{_RECORD}"), reverse=True)
-    same = (file for file in records if _read_record(file)["arguments"] == arguments)
+    same = (file for file in records if _read_record(file).get("arguments") == arguments)
     newest = next(same, None)
-    if newest is None or _read_record(newest)["finished"]:
+    if newest is None or _read_record(newest).get("finished"):
         return None
     lock = take_lock(newest.parent / _LOCK)
     if lock is None:  # it is being carried out
@@ -175,8 +201,10 @@ def _names_folder(argument: str) -> bool:
     return argument.startswith("hydra.sweep.dir=")
 
 
-def _arguments_of(folder: Path) -> list[str]:
-    return list(_read_record(folder / _RECORD)["arguments"])
+def _naming(folder: Path) -> str:
+    """Hydra's override for a sweep's folder, whatever is in its name."""
+    escaped = str(folder).replace("'", r"\'")
+    return f"hydra.sweep.dir='{escaped}'"
 
 
 def _read_record(file: Path) -> dict[str, Any]:
@@ -185,5 +213,6 @@ def _read_record(file: Path) -> dict[str, Any]:
 
 
 def _write_record(folder: Path, arguments: list[str], *, finished: bool) -> None:
-    text = json.dumps({"arguments": arguments, "finished": finished}, indent=2) + "\n"
+    record = {"arguments": arguments, "started_in": os.getcwd(), "finished": finished}
+    text = json.dumps(record, indent=2) + "\n"
     write_atomically(folder / _RECORD, lambda file: file.write(text.encode()))

@@ -48,7 +48,9 @@ def _start(arguments: Sequence[str], lifeline: Lifeline) -> int:
         others = [argument for argument in arguments if argument not in resumed]
         swept = sweep.arguments_to_resume(resumed[-1].removeprefix("resume="))
         if swept is not None:
-            return _compose_and_start([*swept, *others], lifeline)
+            if others:
+                raise UserError(f"a resumed sweep keeps its options: expected none, got {' '.join(others)}.")
+            return _compose_and_start(swept, lifeline)
         folder = _reopen(resumed[-1].removeprefix("resume="), others)
         return _carry_on(folder, lifeline)
     begun = begun_run(arguments)

@@ -163,19 +163,19 @@ def plan_figure(plan: SizePlan, *, title: str) -> Figure:
         dtype=float,
     )  # (epochs, sizes)
     shares = images / images.sum(1, keepdims=True)
-    epochs = np.arange(plan.num_epochs)
+    edges = np.arange(plan.num_epochs + 1) - 0.5
     colours = mpl.colormaps["viridis"](np.linspace(0.9, 0.15, len(sizes)))
     with mpl.rc_context({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(7.5, 5.6), layout="constrained")
         above, below = figure.subplots(2, sharex=True, height_ratios=(2, 1))
         bottom = np.zeros(plan.num_epochs)
         for size, colour, share in zip(sizes, colours, 100 * shares.T, strict=True):
-            above.bar(epochs, share, bottom=bottom, width=1.0, color=colour, label=f"{size} px")
-            bottom += share
+            above.stairs(bottom + share, edges, baseline=bottom, fill=True, color=colour, label=f"{size} px")
+            bottom = bottom + share
         above.set(title=title, ylabel="share of images (%)", ylim=(0, 100), xlim=(-0.5, plan.num_epochs - 0.5))
         handles, labels = above.get_legend_handles_labels()
         above.legend(handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-        below.step(epochs, shares @ np.array(sizes), where="mid", color="#0b6e99", label="mean side")
+        below.stairs(shares @ np.array(sizes), edges, baseline=None, color="#0b6e99", label="mean side")
         below.axhline(plan.inputs.base_size, color="#8c8c8c", linestyle="--", label="base size")
         below.set(xlabel="epoch", ylabel="pixels", ylim=(0, None))
         below.xaxis.get_major_locator().set_params(integer=True)

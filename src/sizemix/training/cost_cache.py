@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ def cached_costs(
     measure: Callable[[list[int]], Mapping[int, float]],
     folder: Path | None = None,
 ) -> dict[int, float]:
-    """The cost of each size; those that no earlier command has measured are measured now and kept.
+    """The cost of each size; where an earlier command has not measured all of them, they are measured now and kept.
 
     Args:
         architecture: what the network is built from, in plain values; costs are kept for it and for these versions of
@@ -35,16 +36,16 @@ def cached_costs(
     file = (folder or user_cache_path("sizemix")) / "training_flops" / f"{name}.json"
     sizes = sorted(image_sizes)
     known = _read(file)
-    missing = [size for size in sizes if size not in known]
-    if missing:
-        known |= measure(missing)
+    if not known.keys() >= set(sizes):
+        known |= measure(sizes)  # all of them, as only together they show whether the cost follows the size
         text = json.dumps({str(size): cost for size, cost in sorted(known.items())})
-        write_atomically(file, lambda opened: opened.write(text.encode()))
+        with suppress(OSError):  # a home that cannot be written to
+            write_atomically(file, lambda opened: opened.write(text.encode()))
     return {size: known[size] for size in sizes}
 
 
 def _read(file: Path) -> dict[int, float]:
     try:
         return {int(size): float(cost) for size, cost in json.loads(file.read_text()).items()}
-    except (FileNotFoundError, ValueError):  # not measured yet, or damaged: measured anew
+    except (OSError, ValueError):  # not measured yet, or damaged: measured anew
         return {}

@@ -99,7 +99,9 @@ def _costs(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> M
     def measure(missing: list[int]) -> dict[int, float]:
         from sizemix.models.backbone import training_flops
 
-        net = instantiate(without(config.model, *_NOT_THE_COSTS), "model", num_classes=num_classes)
+        ours = config.model._target_ == _TIMM
+        settings = without(config.model, *_NOT_THE_COSTS) if ours else without(config.model, "compile")
+        net = instantiate(settings, "model", num_classes=num_classes)
         return training_flops(net, missing, name=config.model.get("name", "the network"))
 
     if config.model._target_ != _TIMM:  # a user's own code may change behind the same name

@@ -38,9 +38,8 @@ def plan_settings(config: DictConfig) -> dict[str, Any]:
 def num_devices(config: DictConfig) -> int:
     """Devices of one machine that trainer.devices asks for: a number, a list, or all of them."""
     devices = config.trainer.devices
-    if isinstance(devices, str) and devices != "auto":
-        devices = [int(device) for device in devices.split(",") if device.strip()]
-        devices = devices[0] if len(devices) == 1 else devices
+    if isinstance(devices, str) and devices != "auto":  # "0,1" are two, "3," is number 3, "3" are three
+        devices = devices.strip(",").split(",") if "," in devices else int(devices)
     if isinstance(devices, Sequence | ListConfig) and not isinstance(devices, str):
         return len(devices)
     if isinstance(devices, int) and devices > 0:
