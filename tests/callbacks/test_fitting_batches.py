@@ -14,9 +14,12 @@ from sizemix.data.datamodule import SizedDataModule
 from sizemix.errors import UserError
 from sizemix.models.backbone import build_backbone
 from sizemix.models.memory import estimated_bytes, step_fits
+from sizemix.runs.folder import RunFolder
 from sizemix.sizes.schedule import MixedSizes
+from sizemix.training.assembly import assemble
 from sizemix.training.classifier import ImageClassifier
 from sizemix.training.optim import CosineLR
+from sizemix.training.run import fit
 
 _SIZES = MixedSizes((8, 16), (0.5, 0.5))
 
@@ -87,3 +90,29 @@ def test_training_takes_the_batches_that_fit(net, tiny_dataset, quiet_trainer):
 def test_the_budget_memory_needs_someone_who_measures():
     with pytest.raises(UserError, match=r"expected fitting=FittingBatches\(net\)"):
         SizeScheduler(_SIZES, budget="memory", base_size=16, base_batch_size=8, seed=0)
+
+
+def test_the_rank_with_the_least_memory_decides(net, room_for, quiet_trainer, monkeypatch):
+    room_for(80)
+    trainer = quiet_trainer()
+    alone = FittingBatches(net)(trainer, image_sizes=(8, 16), num_images=100_000)
+    monkeypatch.setattr(trainer.strategy, "all_gather", lambda batches: torch.stack([batches, batches // 2]))
+    together = FittingBatches(net)(trainer, image_sizes=(8, 16), num_images=100_000)
+    assert together == {size: batch // 2 for size, batch in alone.items()}
+
+
+def test_a_run_keeps_its_plan_when_it_goes_on_with_other_memory(compose, tmp_path, monkeypatch):
+    options = ("data.train_images=600", "sizes.image_sizes=[8,16]", "sizes.shares=[0.5,0.5]", "sizes.base_size=16",
+               "sizes.budget=memory", "trainer.max_epochs=1", "trainer.enable_progress_bar=false",
+               "trainer.accelerator=cpu", "recipe.base_batch_size=10")  # fmt: skip
+    folder = RunFolder(tmp_path)
+    whole = []
+    for free in (10 * 2**30, 20 * 2**20):
+        monkeypatch.setattr(psutil, "virtual_memory", lambda free=free: SimpleNamespace(available=free))
+        run = assemble(compose(*options), folder)
+        fit(run, folder)
+        whole.append(run.scheduler.planned.fingerprint)
+    kept = FittingBatches(run.model.net, folder.fitting_csv)(run.trainer, image_sizes=(8, 16), num_images=600)
+    anew = FittingBatches(run.model.net)(run.trainer, image_sizes=(8, 16), num_images=600)
+    assert anew[16] < kept[16], "the example needs less memory than would be measured now"
+    assert whole[0] == whole[1]

@@ -2,13 +2,18 @@
 
 import csv
 import re
+from dataclasses import replace
 
 import pytest
+import torch
 
 from sizemix.cli import plan
+from sizemix.models import speed
+from sizemix.models.speed import StepSpeed
 from sizemix.runs.folder import RunFolder
 from sizemix.training.assembly import assemble
-from sizemix.training.forecast import Images, count_images, forecast
+from sizemix.training.forecast import Images, count_images, forecast, images_of
+from sizemix.training.images import serve
 from sizemix.training.run import fit
 
 _SMALL = (
@@ -66,10 +71,34 @@ def test_a_probe_adds_the_expected_time(compose):
     assert spent.measured[16].peak_bytes is None, "known on CUDA devices only"
 
 
-def test_micro_batches_follow_one_another(compose, monkeypatch):
-    one = forecast(compose(*_SMALL), Images(100, 10), probe=True).measured[16]
-    four = forecast(compose(*_SMALL, "trainer.accumulate_grad_batches=4"), Images(100, 10), probe=True).measured[16]
-    assert four.seconds > one.seconds / 3, "four micro-batches of a quarter of the images"
+def test_a_step_takes_all_its_micro_batches(compose, monkeypatch):
+    def half_a_second(net, image_sizes, **options):
+        return {size: StepSpeed(num_images, 0.5, None) for size, num_images in image_sizes.items()}
+
+    monkeypatch.setattr(speed, "measured_steps", half_a_second)
+    for micro_batches in (1, 4):
+        config = compose(*_SMALL, f"trainer.accumulate_grad_batches={micro_batches}")
+        measured = forecast(config, Images(100, 10), probe=True).measured
+        assert {size: step.seconds for size, step in measured.items()} == {
+            size: pytest.approx(0.5 * micro_batches) for size in (8, 16)
+        }
+
+
+def test_a_plan_counts_the_images_of_an_oversampled_pass(compose, tiny_dataset):
+    rows = torch.tensor([0, 1, 2, 4, 6, 8])  # one of a class, five of the other
+    train = replace(
+        tiny_dataset.train, images=tiny_dataset.train.images[rows], targets=tiny_dataset.train.targets[rows]
+    )
+    dataset = replace(tiny_dataset, train=train)
+    config = compose("training.imbalance=oversample")
+    assert images_of(config, dataset).num_images == 10
+    assert serve(config, dataset, dataset.preprocessing).num_images == 10
+    assert images_of(compose(), dataset).num_images == 6
+
+
+def test_machines_and_devices_share_a_step(compose):
+    config = compose(*_SMALL, "trainer.devices=2", "trainer.num_nodes=5")
+    assert forecast(config, Images(100, 10), probe=False).plan.inputs.num_shards == 10
 
 
 def test_memory_is_measured_for_its_budget(compose):

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
+from sizemix.callbacks.memory_check import sharing_ranks
 from sizemix.models.memory import step_fits
 from sizemix.runs.atomic import write_atomically
 from sizemix.sizes.budget import fitting_batches
@@ -54,7 +55,7 @@ class FittingBatches:
 
     def _measured(self, trainer: pl.Trainer, image_sizes: Iterable[int], num_images: int) -> dict[int, int]:
         device = trainer.strategy.root_device
-        sharing = trainer.num_devices if device.type == "cpu" else 1  # processes of one machine share its memory
+        sharing = sharing_ranks(trainer)
         with tqdm(desc="Measuring what fits", unit="trial", leave=False, disable=None) as bar:
 
             def fits(image_size: int, local_batch_size: int) -> bool:

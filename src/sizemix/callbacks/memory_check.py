@@ -22,15 +22,18 @@ class MemoryCheck(pl.Callback):
         Raises:
             UserError: the largest step does not fit.
         """
-        device = trainer.strategy.root_device
-        sharing = trainer.num_devices if device.type == "cpu" else 1  # processes of one machine share its memory
         shards = trainer.world_size * trainer.accumulate_grad_batches
         check_memory(
             pl_module.net,  # type: ignore[arg-type]
             image_sizes={
-                size: sharing * shape.global_batch_size * shape.num_repeats // shards
+                size: sharing_ranks(trainer) * shape.global_batch_size * shape.num_repeats // shards
                 for size, shape in self._scheduler.planned.inputs.shapes.items()
             },
-            device=device,
+            device=trainer.strategy.root_device,
             autocast=trainer.precision_plugin.forward_context,
         )
+
+
+def sharing_ranks(trainer: pl.Trainer) -> int:
+    """Ranks that share one memory: those of a machine, where they train on its CPU."""
+    return trainer.num_devices if trainer.strategy.root_device.type == "cpu" else 1

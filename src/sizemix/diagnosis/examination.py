@@ -11,7 +11,7 @@ from sizemix.diagnosis.finding import Finding, carried_out
 from sizemix.diagnosis.images import check_images, check_loader, check_sides
 from sizemix.diagnosis.machine import check_cores, check_gpus, check_memory
 from sizemix.diagnosis.network import check_network, check_sizes, check_speed, check_step_memory
-from sizemix.diagnosis.run import check_disk, check_pace, check_plan, check_shared_memory
+from sizemix.diagnosis.run import check_disk, check_pace, check_plan
 from sizemix.diagnosis.setting import Setting, look_at_setting
 from sizemix.models.speed import StepSpeed
 
@@ -56,7 +56,6 @@ def examine_run(config: DictConfig) -> Iterator[Section]:
     if loader is not None and speeds is not None:
         carried_out(check_pace(loader, speeds), found, subject="pace")
     if loader is not None:
-        carried_out(check_shared_memory(setting, loader), found, subject="shared memory")
     if net is not None:
         averaged = config.recipe.averaging_half_life is not None
         carried_out(check_disk(net, averaged=averaged, folder=Path("outputs")), found, subject="disk")

@@ -1,7 +1,6 @@
 """Looks at the configured images: what there is of them, and how fast training batches come."""
 
 import time
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import repeat
@@ -96,7 +95,7 @@ class Loader:
 
     Attributes:
         num_images: training images of a pass.
-        num_workers: processes on this machine that read them, those of all its devices.
+        num_workers: threads on this machine that read them, those of all its devices.
         images_per_second: on one device by image_size, copies counted.
     """
 
@@ -111,22 +110,20 @@ def check_loader(setting: Setting, dataset: DataSource, net: nn.Module | None) -
     shown = dataset.preprocessing or (_ANY if net is None else preprocessing_of(net))
     datamodule = serve(config, dataset, shown)
     for size in tqdm(setting.measured_sizes, desc="Measuring the loader", unit="size", leave=False, disable=None):
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="This DataLoader will create")  # the finding below says it
-            speeds[size] = loading_speed(
-                serve(config, dataset, shown),
-                size,
-                setting.shapes[size],
-                trainer=setting.trainer,
-                seconds=_SECONDS_A_SIZE,
-            )
+        speeds[size] = loading_speed(
+            serve(config, dataset, shown),
+            size,
+            setting.shapes[size],
+            trainer=setting.trainer,
+            seconds=_SECONDS_A_SIZE,
+        )
     rates = ", ".join(f"{speed:,.0f} at {size} px" for size, speed in speeds.items())
     yield Finding("loader", f"images/s: {rates}")
     num_workers, cores = datamodule.num_workers * setting.trainer.num_devices, available_cores()
     remedy = None
     if num_workers > cores:
-        remedy = f"expected no more worker processes than CPU cores; set data.num_workers={max(1, int(cores))}."
-    text = f"{num_workers} processes read images" if num_workers else "none, the training process reads images"
+        remedy = f"expected no more threads that read images than CPU cores; set data.num_workers={max(1, int(cores))}."
+    text = f"{num_workers} threads read images" if num_workers else "none, the training thread reads images"
     yield Finding("workers", text, "warning" if remedy else "ok", remedy)
     return Loader(datamodule.num_images, num_workers, speeds)
 
@@ -146,7 +143,7 @@ def loading_speed(
         image_size: side in pixels.
         shape: what a step holds; the measured batches hold at most 16 source images.
         trainer: never started; knows the device and the shards.
-        seconds: how long to measure, once every worker has begun.
+        seconds: how long to measure, once every thread has begun.
     """
     shards = trainer.world_size * trainer.accumulate_grad_batches
     local_batch_size = min(shape.global_batch_size // shards, _MOST_IMAGES)
@@ -163,7 +160,7 @@ def loading_speed(
     )
     datamodule.setup("fit")
     loader, device = datamodule.train_dataloader(), trainer.strategy.root_device
-    items = (item for _ in repeat(None) for item in loader)  # the epoch again and again, by the same workers
+    items = (item for _ in repeat(None) for item in loader)  # the epoch again and again
 
     def serve_next() -> int:
         batch = datamodule.on_after_batch_transfer(datamodule.transfer_batch_to_device(next(items), device, 0), 0)
@@ -177,5 +174,6 @@ def loading_speed(
     while not num_images or time.perf_counter() - start < seconds:
         num_images += serve_next()
     speed = num_images / (time.perf_counter() - start)
+    items.close()
     datamodule.teardown("fit")
     return speed

@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from timm.data import resolve_model_data_config
 from torch import nn
 
+from sizemix.callbacks.memory_check import sharing_ranks
 from sizemix.diagnosis.finding import Check, Finding
 from sizemix.diagnosis.setting import Setting
 from sizemix.errors import UserError
@@ -102,7 +103,7 @@ def check_step_memory(setting: Setting, net: nn.Module, image_sizes: Mapping[int
         UserError: it does not fit.
     """
     on_cpu, autocast = setting.device.type == "cpu", setting.trainer.precision_plugin.forward_context
-    sharing = setting.trainer.num_devices if on_cpu else 1  # processes of one machine share its memory
+    sharing = sharing_ranks(setting.trainer)
     shared = {size: sharing * num_images for size, num_images in image_sizes.items()}
     check_memory(net, image_sizes=shared, device=setting.device, autocast=autocast)
     largest = max(shared, key=lambda size: size**2 * shared[size])

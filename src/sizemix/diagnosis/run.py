@@ -1,4 +1,4 @@
-"""Looks at what images and network make together: the plan, their pace, what workers and checkpoints take."""
+"""Looks at what images and network make together: the plan, their pace, what checkpoints take."""
 
 import shutil
 from collections.abc import Mapping
@@ -11,12 +11,11 @@ from sizemix.diagnosis.images import Loader
 from sizemix.diagnosis.machine import in_gib
 from sizemix.diagnosis.setting import Setting
 from sizemix.limits import available_cores
+from sizemix.models.memory import optimizer_bytes
 from sizemix.models.speed import StepSpeed
 from sizemix.sizes.plan import plan_sizes
 
-_PREFETCHED_BATCHES = 2  # of each worker: torch's default
 _CHECKPOINTS = 3  # last, best, and the one that is being written
-_OPTIMIZER_STATES = 2  # AdamW's moments; momentum SGD keeps one
 
 
 def check_plan(setting: Setting, *, num_images: int, cost: Mapping[int, float]) -> Check[None]:
@@ -55,28 +54,6 @@ def check_pace(loader: Loader, speeds: Mapping[int, StepSpeed]) -> Check[None]:
     yield Finding("pace", text, "warning", f"expected a loader as fast as the network; {remedy}")
 
 
-def check_shared_memory(setting: Setting, loader: Loader, *, folder: Path = Path("/dev/shm")) -> Check[None]:
-    """Whether what the loader's workers hold ready fits where they put it; where it does not, a bus error ends them."""
-    evaluation = setting.config.evaluation
-    if not loader.num_workers:
-        yield Finding("shared memory", "not needed, as the loader has no worker processes")
-        return
-    pixels = {  # of the largest batch: training and evaluation take turns
-        "recipe.base_batch_size": max(size**2 * number for size, number in setting.local_images.items()),
-        "evaluation.batch_size": max(*evaluation.eval_sizes, evaluation.val_size) ** 2 * evaluation.batch_size,
-    }
-    option = max(pixels, key=lambda name: pixels[name])
-    needed, free = loader.num_workers * _PREFETCHED_BATCHES * 3 * pixels[option], shutil.disk_usage(folder).free
-    remedy = None
-    if needed > free:
-        remedy = (
-            f"expected {in_gib(needed)} in {folder} for {loader.num_workers} workers, got {in_gib(free)}; start the "
-            f"container with --shm-size={-(-needed // 2**30)}g, or lower {option} or data.num_workers."
-        )
-    text = f"{in_gib(free)} free in {folder}; the workers fill up to {in_gib(needed)}"
-    yield Finding("shared memory", text, "problem" if remedy else "ok", remedy)
-
-
 def check_disk(net: nn.Module, *, averaged: bool, folder: Path) -> Check[None]:
     """Whether a run's checkpoints fit onto the disk.
 
@@ -86,8 +63,7 @@ def check_disk(net: nn.Module, *, averaged: bool, folder: Path) -> Check[None]:
         folder: where runs are written; it need not exist yet.
     """
     weights = sum(_size(tensor) for tensor in (*net.parameters(), *net.buffers()))
-    trained = sum(_size(parameter) for parameter in net.parameters() if parameter.requires_grad)
-    needed = _CHECKPOINTS * ((2 if averaged else 1) * weights + _OPTIMIZER_STATES * trained)
+    needed = _CHECKPOINTS * ((2 if averaged else 1) * weights + optimizer_bytes(net))
     there = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(there).free
     remedy = None

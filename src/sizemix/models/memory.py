@@ -86,7 +86,12 @@ def estimated_bytes(net: nn.Module, image_size: int, num_images: int) -> int:
     with saved_tensors_hooks(note, lambda tensor: tensor):
         _loss(shapes_only, torch.empty(num_images, 3, image_size, image_size, device="meta"))
     activations = sum(storage.nbytes() for storage in saved.values())
-    return int(_BUFFERS * activations) + (1 + _OPTIMIZER_STATES) * trained
+    return int(_BUFFERS * activations) + trained + optimizer_bytes(net)
+
+
+def optimizer_bytes(net: nn.Module) -> int:
+    """What an optimizer keeps of a network's parameters that train: two states of each, as AdamW's moments."""
+    return _OPTIMIZER_STATES * sum(_size(parameter) for parameter in net.parameters() if parameter.requires_grad)
 
 
 def _failure(

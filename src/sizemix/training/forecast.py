@@ -119,7 +119,8 @@ def _fitting(config: DictConfig, schedule: SizeSchedule, images: Images) -> Mapp
 
 
 def _measured(config: DictConfig, plan: SizePlan, images: Images, *, micro_batches: int) -> Mapping[int, MeasuredStep]:
-    from sizemix.models.memory import check_memory
+    from sizemix.callbacks.memory_check import sharing_ranks
+    from sizemix.models.memory import check_memory, optimizer_bytes
     from sizemix.models.speed import affordable_images, measured_steps
     from sizemix.training.assembly import idle_trainer, trainable_network
 
@@ -129,10 +130,15 @@ def _measured(config: DictConfig, plan: SizePlan, images: Images, *, micro_batch
         for size, shape in plan.inputs.shapes.items()
     }
     device, autocast = trainer.strategy.root_device, trainer.precision_plugin.forward_context
-    check_memory(net, image_sizes=local_images, device=device, autocast=autocast)
+    together = {size: sharing_ranks(trainer) * number for size, number in local_images.items()}
+    check_memory(net, image_sizes=together, device=device, autocast=autocast)
     affordable = affordable_images(local_images, flops=plan.inputs.cost, device=device)
     speeds = measured_steps(net, affordable, device=device, autocast=autocast)
+    kept = optimizer_bytes(net)
     return {
-        size: MeasuredStep(micro_batches * local_images[size] / speed.images_per_second, speed.peak_bytes)
+        size: MeasuredStep(
+            seconds=micro_batches * local_images[size] / speed.images_per_second,
+            peak_bytes=None if speed.peak_bytes is None else speed.peak_bytes + kept,
+        )
         for size, speed in speeds.items()
     }
