@@ -32,8 +32,9 @@ from sizemix.data.batches import Batch, InMemoryBatches
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.request import EvalRequest, TrainRequest
 from sizemix.data.sources import Split, fashion_mnist
+from sizemix.runs import metrics
 
-STEPS_BETWEEN_SAVES = 4
+STEPS_BETWEEN_SAVES = 7
 END_SECONDS = 120
 OPTIONS = (
     "data._target_=soak.recorded_images",
@@ -46,7 +47,7 @@ OPTIONS = (
     "evaluation.eval_sizes=[8,12]",
     "evaluation.calibration_images=40",
     "trainer.max_epochs=3",
-    "trainer.log_every_n_steps=3",
+    "trainer.log_every_n_steps=2",
     "trainer.enable_progress_bar=false",
     "trainer.accelerator=cpu",
     f"checkpoint.every_steps={STEPS_BETWEEN_SAVES}",
@@ -118,6 +119,7 @@ class RecordedImages:
 
 def recorded_images(*, train_images: int, crop_padding: int, records: str) -> RecordedImages:
     """What `data._target_` names here: few images, so that a run takes seconds, and notes of what is asked for."""
+    metrics._SECONDS_BETWEEN_WRITES = 0.0  # so that rows stand beyond the checkpoint, as they do in longer runs
     whole = fashion_mnist(train_images=train_images, crop_padding=crop_padding)
     few = torch.arange(200)
     return RecordedImages(
@@ -265,6 +267,8 @@ class Marksman:
         """
         self._wait_for_moment(run, kills_to_come)
         if not run.running:
+            code = wait_for_end(run)
+            assert code == 0, f"untouched since it was resumed it ended with exit code {code}"
             return None
         step = run.step()
         kind, codes = self._shoot(run)

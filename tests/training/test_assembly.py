@@ -6,9 +6,11 @@ from torch.nn import functional as F
 
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.errors import UserError
+from sizemix.models.backbone import build_backbone
 from sizemix.runs.folder import RunFolder
 from sizemix.sizes.spending import spending
 from sizemix.training.assembly import assemble
+from sizemix.training.run import fit
 
 _QUICK = ("data.train_images=100", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
 
@@ -151,3 +153,17 @@ def test_the_training_loss_weighs_classes_and_smooths_labels_as_configured(steps
 def test_oversampling_shows_the_rare_class_as_often_as_the_common_one(steps_of, imbalance, shown):
     steps = steps_of(f"training.imbalance={imbalance}")
     assert torch.cat([targets for _, _, targets in steps]).bincount().tolist() == shown
+
+
+def test_a_run_goes_on_without_the_file_that_it_began_with(assembled, tmp_path):
+    weights = tmp_path / "weights.pth"
+    torch.save(build_backbone("resnet20_cifar", num_classes=7).state_dict(), weights)
+    options = (f"model.checkpoint={weights}", "sizes=fixed", "sizes.base_size=8", "evaluation.eval_sizes=[8]",
+               "trainer.max_epochs=1", "recipe.averaging_half_life=null")  # fmt: skip
+    begun = assembled(*options)
+    fit(begun, RunFolder(tmp_path))
+    weights.unlink()
+    resumed = assembled(*options)
+    assert resumed.datamodule.preprocessing == begun.datamodule.preprocessing
+    for name, value in begun.model.net.state_dict().items():
+        assert torch.equal(resumed.model.net.state_dict()[name], value), name

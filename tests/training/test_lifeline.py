@@ -2,7 +2,9 @@
 
 import os
 import queue
+import signal
 import socket
+import subprocess
 import threading
 
 import pytest
@@ -86,3 +88,28 @@ def test_a_run_of_one_process_has_nobody_to_tell():
     alone = Lifeline()
     alone.fail("it broke", 1)
     alone.finish()
+
+
+@pytest.fixture
+def sleeper():
+    """A process that does not end by itself."""
+    process = subprocess.Popen(["sleep", "60"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_a_rank_that_is_still_starting_ends_with_rank_0(exits, sleeper):
+    first = Lifeline()
+    first.host(("127.0.0.1", 0), key=_KEY, world_size=2)
+    first.watch([sleeper])
+    first.fail("interrupted", 130)
+    assert sleeper.wait(timeout=5) == -signal.SIGKILL
+
+
+def test_a_rank_that_does_not_end_is_not_left_behind(monkeypatch, sleeper):
+    monkeypatch.setattr(lifeline, "_FAREWELL_SECONDS", 0)
+    first = Lifeline()
+    first.watch([sleeper])
+    first.wait_for_own()
+    assert sleeper.wait(timeout=5) == -signal.SIGKILL

@@ -37,6 +37,7 @@ class RunFolder:
         self.curve_csv = self.path / "curve.csv"
         self.per_class_csv = self.path / "per_class.csv"
         self.curve_png = self.path / "curve.png"
+        self.lock_file = self.path / "run.lock"
         self.summary_file = self.path / "summary.json"
 
     @classmethod

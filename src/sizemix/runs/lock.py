@@ -28,7 +28,7 @@ def take_lock(file: Path) -> Lock | None:
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o644)
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    except (BlockingIOError, PermissionError):  # which of the two is the system's choice
         os.close(descriptor)
         return None
     return Lock(descriptor)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytorch_lightning as pl
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
 from pytorch_lightning.loggers import WandbLogger
@@ -23,8 +23,10 @@ from sizemix.callbacks.rank_statistics import RankStatistics
 from sizemix.callbacks.size_scheduler import SizeScheduler
 from sizemix.callbacks.stay_stopped import StayStopped
 from sizemix.callbacks.throughput import Throughput
+from sizemix.callbacks.time_limit import TimeLimit
 from sizemix.checkpointing.io import AtomicCheckpointIO
 from sizemix.checkpointing.last import LastCheckpoint
+from sizemix.checkpointing.newest import newest_whole
 from sizemix.data.balance import balanced_class_weights
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.preprocessing import Preprocessing
@@ -81,7 +83,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     schedule = size_schedule(config)
     dataset = open_dataset(config, folder)
     num_classes = len(dataset.class_names)
-    net, cost = _network(config, schedule, num_classes=num_classes)
+    net, cost = _network(config, folder, schedule, num_classes=num_classes)
     preprocessing = _preprocessing(config, net, dataset)
     scheduler = SizeScheduler(
         schedule,
@@ -108,7 +110,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     )
     datamodule = serve(config, dataset, preprocessing)
     metrics = MetricsCsv(folder.metrics_csv)
-    timer = Timer(duration=config.trainer.max_time, verbose=False)
+    timer = Timer(duration=config.trainer.max_time, interval="epoch", verbose=False)
     best = ModelCheckpoint(
         dirpath=folder.checkpoints,
         filename="best",
@@ -136,6 +138,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         ExpectedEnd(),
         Throughput(every_steps=config.trainer.log_every_n_steps),
         timer,
+        *_time_limit(config, timer),
         best,
         last,
         *(
@@ -169,8 +172,10 @@ def trainable_network(config: DictConfig, *, num_classes: int) -> nn.Module:
     return net
 
 
-def _network(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> tuple[Any, Mapping[int, float]]:
-    settings = config.model
+def _network(
+    config: DictConfig, folder: RunFolder, schedule: SizeSchedule, *, num_classes: int
+) -> tuple[Any, Mapping[int, float]]:
+    settings = _with_own_weights(config.model, folder)
     net = instantiate(without(settings, "compile"), "model", num_classes=num_classes)
     evaluated = {*config.evaluation.eval_sizes, config.evaluation.val_size, config.sizes.base_size}
     sizes = sorted({*schedule.image_sizes, *evaluated})
@@ -178,6 +183,17 @@ def _network(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) ->
     if settings.get("compile"):
         compile_for_sizes(net, sizes)
     return net, cost
+
+
+def _with_own_weights(settings: DictConfig, folder: RunFolder) -> DictConfig:
+    """A run that goes on builds its network from its own checkpoint, as the file or hub it began with may be gone."""
+    begun_with_others = settings.get("pretrained") or settings.get("checkpoint")
+    newest = newest_whole(folder) if begun_with_others else None
+    if newest is None:
+        return settings
+    own = OmegaConf.merge(settings, {"pretrained": False, "checkpoint": str(newest.path)})
+    assert isinstance(own, DictConfig)
+    return own
 
 
 def _preprocessing(config: DictConfig, net: nn.Module, dataset: DataSource) -> Preprocessing:
@@ -204,10 +220,20 @@ def _early_stopping(config: DictConfig, model: ImageClassifier) -> list[pl.Callb
     return [early_stopping, StayStopped(early_stopping)]
 
 
+def _time_limit(config: DictConfig, timer: Timer) -> list[pl.Callback]:
+    limited = config.trainer.max_time is not None
+    return [TimeLimit(timer, log_every_steps=config.trainer.log_every_n_steps)] if limited else []
+
+
 def _smoothing(config: DictConfig, schedule: SizeSchedule) -> list[pl.Callback]:
+    if config.recipe.loss_scale != "none" != config.recipe.lr_scaling:
+        raise UserError(
+            f"recipe: expected loss_scale or lr_scaling, got both ({config.recipe.loss_scale} and "
+            f"{config.recipe.lr_scaling}), which would scale a step twice; set one of them to none."
+        )
     wanted, scaled = config.recipe.gradient_smoothing, config.recipe.loss_scale != "none"
     if wanted == "auto":
-        wanted = len(schedule.image_sizes) > 1 and config.recipe.optimizer.opt in _SGD and not scaled
+        wanted = len(schedule.image_sizes) > 1 and config.recipe.optimizer.get("opt") in _SGD and not scaled
     if wanted and scaled:
         raise UserError(
             f"recipe: expected gradient_smoothing=false with loss_scale={config.recipe.loss_scale}, got true: "

@@ -8,7 +8,8 @@ import argparse
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
@@ -25,6 +26,7 @@ from sizemix.report.curve import class_table, curve_table
 from sizemix.report.plan import plan_table, write_plan_csv
 from sizemix.runs.atomic import remove_partial_files
 from sizemix.runs.folder import RunFolder
+from sizemix.runs.lock import take_lock
 from sizemix.training.assembly import Run, assemble
 from sizemix.training.ending import Ending
 from sizemix.training.launch import host_own_ranks, join_ranks
@@ -55,19 +57,19 @@ def main(arguments: Sequence[str], lifeline: Lifeline | None = None) -> int:
 def _run(folder: RunFolder, signals: StopSignals, lifeline: Lifeline | None) -> int:
     try:
         lifeline = lifeline or join_ranks()
-    except UserError as error:
+    except (UserError, Interrupted) as error:
         return Ending(Lifeline(), signals).tell(error)
     lifeline.remedy = f"; continue with resume={folder.path}"
     ending = Ending(lifeline, signals)
     try:
         let_through()  # a signal that came while this process started ends it here
         carry_out(folder, ending)
+        signals.end()
     except BaseException as error:
         code = ending.tell(error)
         if isinstance(error, Interrupted) and error.number == signal.SIGUSR1 and lifeline.rank == 0:
             print(requeue(), file=sys.stderr)
     else:
-        signals.end()
         lifeline.finish()
         code = 0
     lifeline.wait_for_own()
@@ -82,16 +84,21 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
         ending: holds several ranks together, and knows the signals that may end them.
     """
     quieten()
-    console = Console(highlight=False)
+    console = Console(highlight=False, markup=False)
     config = RunFolder.open(folder.path).config()
     if folder.finished:
-        console.print(f"Finished already: {folder.path}")
+        console.print(f"Finished already: {folder.path}", soft_wrap=True)
         return
+    ending = ending or Ending(Lifeline(), StopSignals())
+    with _alone(folder, ending.lifeline.rank):
+        _train_and_evaluate(config, folder, ending, console)
+
+
+def _train_and_evaluate(config: DictConfig, folder: RunFolder, ending: Ending, console: Console) -> None:
     run = assemble(config, folder)
     if run.trainer.is_global_zero:
         announce = LambdaCallback(on_fit_start=lambda *_: _announce(run, config, folder, console))
         run.trainer.callbacks.append(announce)  # type: ignore[attr-defined]
-    ending = ending or Ending(Lifeline(), StopSignals())
     stop = StopBehindStep(ending.signals, run.last, log_every_steps=config.trainer.log_every_n_steps)
     run.trainer.callbacks.append(stop)  # type: ignore[attr-defined]
     if run.trainer.world_size > 1:
@@ -106,6 +113,19 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
     evaluation_seconds = time.perf_counter() - trained
     save_results(run, config, folder, curve=curve, evaluation_seconds=evaluation_seconds)
     _report(run, config, folder, curve, console)
+
+
+@contextmanager
+def _alone(folder: RunFolder, rank: int) -> Iterator[None]:
+    """Keeps a second process from writing the same files; rank 0 holds the lock for all ranks."""
+    lock = take_lock(folder.lock_file) if rank == 0 else None
+    if rank == 0 and lock is None:
+        raise UserError(f"{folder.path}: another process carries out this run; wait for its end, or end it.")
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 def _report(run: Run, config: DictConfig, folder: RunFolder, curve: Curve, console: Console) -> None:

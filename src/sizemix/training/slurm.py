@@ -9,6 +9,7 @@ import hashlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,9 +27,17 @@ def ending_signals() -> tuple[signal.Signals, ...]:
 
 
 def remember_run(folder: RunFolder, arguments: Sequence[str]) -> None:
-    """Notes where this job's run stands; outside Slurm it does nothing."""
-    if "SLURM_JOB_ID" in os.environ:
+    """Notes where this job's run stands; outside Slurm it does nothing. Where it cannot, it says what follows."""
+    if "SLURM_JOB_ID" not in os.environ:
+        return
+    try:
         write_atomically(_record(arguments), lambda file: file.write(str(folder.path.resolve()).encode()))
+    except OSError as error:
+        print(
+            f"sizemix: expected to write into {_RECORDS.resolve()}, got: {error.strerror}; if Slurm starts this job "
+            f"again, it begins a new run: continue this one with resume={folder.path}.",
+            file=sys.stderr,
+        )
 
 
 def begun_run(arguments: Sequence[str]) -> RunFolder | None:
