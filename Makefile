@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup train test lint format lock
+.PHONY: setup train test lint format bench-data lock
 
 train: setup
 	$(PY) train.py $(ARGS)
@@ -14,6 +14,9 @@ test: setup
 
 lint: setup
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+bench-data: setup
+	$(PY) benchmarks/data.py $(if $(CORPUS),--corpus $(CORPUS)) $(ARGS)
 
 format: setup
 	$(PY) -m ruff check --fix . && $(PY) -m ruff format .

@@ -23,3 +23,12 @@ def photos(tmp_path):
         for number in range(20):
             save_photo(tmp_path / "photos" / name / f"{number:03}.png", level=20 + 120 * label + number)
     return tmp_path / "photos"
+
+
+@pytest.fixture
+def large_photos(tmp_path):
+    """JPEGs that are decoded at a half, a quarter or an eighth for small sizes."""
+    for name in ("even", "odd"):
+        for number in range(6):
+            save_photo(tmp_path / "large" / name / f"{number}.jpg", width=900, height=700, level=60 + 20 * number)
+    return tmp_path / "large"

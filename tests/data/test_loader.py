@@ -60,7 +60,8 @@ def test_its_length_is_that_of_the_whole_epoch_even_in_the_middle_of_it():
     assert len(set(epochs)) > 1, "the example needs epochs of different length"
 
 
-def test_an_eval_loader_serves_all_requests_every_time():
+@pytest.mark.parametrize("num_workers", [0, 2, 5])
+def test_an_eval_loader_serves_all_requests_every_time(num_workers):
     requests = [EvalRequest(np.array([number]), 8) for number in range(3)]
-    loader = RequestLoader(requests, fetch=lambda request: int(request.indices[0]), num_workers=0)
+    loader = RequestLoader(requests, fetch=lambda request: int(request.indices[0]), num_workers=num_workers)
     assert [list(loader), list(loader), len(loader)] == [[0, 1, 2], [0, 1, 2], 3]

@@ -1,100 +1,137 @@
+import io
+import struct
+
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from sizemix.data.photos import NUM_CROP_DRAWS, RandomResizedCrop, centre_box, photo_size, read_crops
-from sizemix.errors import UserError
+from sizemix.data import photos
+from sizemix.data.photos import open_photo, photo_size
 
 _ORIENTATION_TAG = 0x0112
 
 
-def ramp(width, height):
-    """Every pixel tells where it is."""
-    across, down = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
-    return Image.fromarray(np.stack([across, down, np.zeros_like(across)], -1).astype(np.uint8))
+def exif(orientation):
+    tags = Image.Exif()
+    tags[_ORIENTATION_TAG] = orientation
+    return tags
 
 
-def whole(width, height):
-    return [(0, 0, width, height)]
+def saved(image, path, **options):
+    image.save(path, **options)
+    return str(path)
 
 
-def read(path, choose=whole, image_size=32):
-    return read_crops(path, choose, image_size=image_size, interpolation="bilinear")
+def read(path):
+    pixels, denominator = open_photo(path).pixels(1)
+    assert denominator == 1
+    return pixels
 
 
-@given(
-    width=st.integers(1, 3000),
-    height=st.integers(1, 3000),
-    seed=st.integers(0, 2**32),
-    image_size=st.sampled_from([64, 224, 320]),
-)
-def test_every_crop_lies_in_the_photo(width, height, seed, image_size):
-    crop = RandomResizedCrop(reference_size=224)
-    draws = np.random.default_rng(seed).random(NUM_CROP_DRAWS)
-    left, top, right, bottom = crop.box(width, height, image_size=image_size, draws=draws)
-    assert 0 <= left < right <= width + 1e-9
-    assert 0 <= top < bottom <= height + 1e-9
-
-
-def areas(crop, image_size):
-    rng = np.random.default_rng(0)
-    boxes = [crop.box(400, 400, image_size=image_size, draws=rng.random(NUM_CROP_DRAWS)) for _ in range(2000)]
-    return np.array([(right - left) * (bottom - top) for left, top, right, bottom in boxes]) / 400**2
-
-
-def test_areas_and_aspect_ratios_fill_their_ranges():
-    found = areas(RandomResizedCrop(scale=(0.2, 0.6)), 224)
-    assert found.min() == pytest.approx(0.2, abs=0.005)
-    assert found.max() == pytest.approx(0.6, abs=0.005)
-    assert found.mean() == pytest.approx(0.4, abs=0.01)
-
-
-def test_with_a_reference_size_the_area_follows_the_image_size():
-    crop = RandomResizedCrop(scale=(0.1, 0.4), reference_size=200)
-    assert areas(crop, 200).mean() == pytest.approx(0.25, abs=0.01)
-    assert areas(crop, 100).mean() == pytest.approx(0.25 / 4, abs=0.01)
-    assert areas(crop, 400).max() <= 1
-    assert areas(RandomResizedCrop(scale=(0.1, 0.4)), 100).mean() == pytest.approx(0.25, abs=0.01)
-
-
-def test_a_photo_too_narrow_for_any_crop_shows_its_middle():
-    crop = RandomResizedCrop(scale=(1.0, 1.0))
-    box = crop.box(900, 90, image_size=64, draws=np.full(NUM_CROP_DRAWS, 0.3))
-    assert box == (390, 0, 510, 90)
-
-
-@pytest.mark.parametrize("scale", [(0, 1), (0.5, 0.2), (0.5, 1.5)])
-def test_an_impossible_scale_is_refused(scale):
-    with pytest.raises(UserError, match="crop_scale: expected two parts of the area"):
-        RandomResizedCrop(scale=scale)
-
-
-def test_the_central_square_keeps_the_crop_ratio():
-    assert centre_box(400, 200, crop_ratio=0.875) == (112.5, 12.5, 287.5, 187.5)
+@pytest.fixture
+def fast_decodings(monkeypatch):
+    """Counts what goes through simplejpeg."""
+    decoded = []
+    decode = simplejpeg.decode_jpeg
+    monkeypatch.setattr(
+        simplejpeg, "decode_jpeg", lambda *args, **options: decoded.append(options) or decode(*args, **options)
+    )
+    return decoded
 
 
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_photos_are_read_upright(tmp_path, orientation):
-    upright = ramp(64, 48)
-    stored = {
-        1: upright,
-        2: upright.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-        3: upright.transpose(Image.Transpose.ROTATE_180),
-        4: upright.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
-        5: upright.transpose(Image.Transpose.TRANSPOSE),
-        6: upright.transpose(Image.Transpose.ROTATE_90),
-        7: upright.transpose(Image.Transpose.TRANSVERSE),
-        8: upright.transpose(Image.Transpose.ROTATE_270),
-    }[orientation]
-    exif = Image.Exif()
-    exif[_ORIENTATION_TAG] = orientation
-    stored.save(tmp_path / "turned.png", exif=exif)
-    upright.save(tmp_path / "upright.png")
-    assert photo_size(tmp_path / "turned.png") == (64, 48)
-    (turned,), (expected,) = read(tmp_path / "turned.png"), read(tmp_path / "upright.png")
-    assert np.array_equal(turned, expected)
+@pytest.mark.parametrize("extension", ["jpg", "png"])
+def test_a_header_tells_the_upright_size_and_how_to_turn(tmp_path, orientation, extension):
+    path = saved(Image.new("RGB", (64, 48)), tmp_path / f"turned.{extension}", exif=exif(orientation))
+    photo = open_photo(path)
+    upright = (48, 64) if orientation >= 5 else (64, 48)
+    assert photo.orientation == orientation
+    assert (photo.width, photo.height) == photo_size(tmp_path / f"turned.{extension}") == upright
+    assert photo.pixels(1)[0].shape == (48, 64, 3), "as stored"
+
+
+def with_blocks(*blocks):
+    """A JPEG with APP1 blocks of one's own."""
+    out = io.BytesIO()
+    Image.new("RGB", (16, 8)).save(out, "jpeg")
+    data = out.getvalue()
+    return data[:2] + b"".join(b"\xff\xe1" + (len(one) + 2).to_bytes(2) + one for one in blocks) + data[2:]
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@given(
+    order=st.sampled_from(["<", ">"]),
+    orientation=st.integers(0, 10),
+    cut=st.integers(0, 40),
+    flip=st.none() | st.tuples(st.integers(0, 11) | st.integers(22, 60), st.integers(0, 255)),  # not another tag's type
+)
+def test_whatever_an_exif_block_holds_both_paths_turn_alike(order, orientation, cut, flip):
+    tiff = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}IH", 8, 2)
+    tiff += struct.pack(f"{order}HHI4s", 0x010F, 2, 4, b"abc\0")
+    tiff += struct.pack(f"{order}HHIHH", _ORIENTATION_TAG, 3, 1, orientation, 0) + b"\0\0\0\0"
+    if flip is not None and flip[0] < len(tiff):
+        tiff = tiff[: flip[0]] + bytes([flip[1]]) + tiff[flip[0] + 1 :]
+    data = with_blocks(b"Exif\0\0" + tiff[: len(tiff) - cut])
+    by_pillow = photos._ByPillow(data)
+    fast = photos._jpeg(data)
+    if fast is not None:
+        assert (fast.orientation, fast.width, fast.height) == (
+            by_pillow.orientation,
+            by_pillow.width,
+            by_pillow.height,
+        )
+
+
+def test_an_orientation_in_xmp_alone_counts_too(tmp_path):
+    xmp = b'http://ns.adobe.com/xap/1.0/\0<x><rdf:Description tiff:Orientation="6"/></x>'
+    (tmp_path / "xmp.jpg").write_bytes(with_blocks(xmp))
+    assert open_photo(str(tmp_path / "xmp.jpg")).orientation == photos._ByPillow(with_blocks(xmp)).orientation
+
+
+@pytest.mark.parametrize("denominator", [1, 2, 4, 8])
+@pytest.mark.parametrize(("width", "height"), [(64, 48), (101, 67), (33, 200)])
+@pytest.mark.parametrize(
+    "options", [{}, {"progressive": True}, {"subsampling": 0}], ids=["plain", "progressive", "444"]
+)
+def test_jpegs_are_decoded_at_the_scale_asked_for_by_either_path(tmp_path, denominator, width, height, options):
+    noise = np.random.default_rng(0).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
+    photo = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+    path = saved(photo, tmp_path / "photo.jpg", **options)
+    fast, reached = open_photo(path).pixels(denominator)
+    by_pillow, also_reached = photos._ByPillow((tmp_path / "photo.jpg").read_bytes()).pixels(denominator)
+    assert reached == also_reached == denominator
+    assert fast.shape == by_pillow.shape == (-(-height // denominator), -(-width // denominator), 3)
+    assert np.abs(fast.astype(int) - by_pillow).max() <= 2
+
+
+def test_plain_jpegs_take_the_fast_path_and_others_do_not(tmp_path, fast_decodings):
+    grey = Image.new("L", (40, 30), 120)
+    plain = (
+        saved(grey, tmp_path / "grey.jpg"),
+        saved(grey.convert("RGB"), tmp_path / "colour.jpeg"),
+        saved(grey.convert("RGB"), tmp_path / "progressive.jpg", progressive=True),
+        saved(grey.convert("RGB"), tmp_path / "wrong.png", format="jpeg"),
+    )
+    others = (saved(grey.convert("CMYK"), tmp_path / "cmyk.jpg"), saved(grey, tmp_path / "wrong.jpg", format="png"))
+    for number, path in enumerate(plain, start=1):
+        assert np.abs(read(path).astype(int) - 120).max() <= 2
+        assert len(fast_decodings) == number
+    for path in others:
+        assert np.abs(read(path).astype(int) - 120).max() <= 2
+    assert len(fast_decodings) == len(plain)
+
+
+def test_what_libjpeg_turbo_does_not_take_pillow_may(tmp_path, monkeypatch):
+    def refuse(*args, **options):
+        raise ValueError("Unsupported marker type 0x00")
+
+    path = saved(Image.new("RGB", (64, 48), (10, 200, 30)), tmp_path / "odd.jpg")
+    monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
+    pixels, denominator = open_photo(path).pixels(2)
+    assert (pixels.shape, denominator) == ((24, 32, 3), 2)
 
 
 @pytest.mark.parametrize(
@@ -104,38 +141,36 @@ def test_photos_are_read_upright(tmp_path, orientation):
         ("sixteen.png", Image.fromarray(np.full((30, 40), 120 * 257, np.uint16))),
         ("palette.png", Image.new("L", (40, 30), 120).convert("P")),
         ("bits.png", Image.new("1", (40, 30), 1)),
+        ("grey.jpg", Image.new("L", (40, 30), 120)),
         ("cmyk.jpg", Image.new("RGB", (40, 30), (120, 120, 120)).convert("CMYK")),
-        ("animated.gif", Image.new("L", (40, 30), 120)),
+        ("still.gif", Image.new("L", (40, 30), 120)),
+        ("lossless.webp", Image.new("RGB", (40, 30), (120, 120, 120))),
     ],
 )
 def test_every_kind_of_pixel_becomes_eight_bit_colour(tmp_path, name, image):
-    image.save(tmp_path / name)
-    (pixels,) = read(tmp_path / name)
+    pixels = read(saved(image, tmp_path / name))
     expected = 255 if name == "bits.png" else 120
-    assert pixels.shape == (32, 32, 3)
+    assert pixels.shape == (30, 40, 3)
     assert np.abs(pixels.astype(int) - expected).max() <= 2
 
 
+@pytest.mark.parametrize("name", ["animated.gif", "animated.webp"])
+def test_of_an_animation_the_first_picture_is_shown(tmp_path, name):
+    first, second = (Image.new("RGB", (40, 30), colour) for colour in ((200, 40, 40), (40, 40, 200)))
+    path = saved(first, tmp_path / name, save_all=True, append_images=[second])
+    assert np.abs(read(path).astype(int) - (200, 40, 40)).max() <= 5
+
+
 def test_transparency_is_shown_on_white(tmp_path):
-    Image.new("RGBA", (40, 30), (10, 20, 30, 0)).save(tmp_path / "clear.png")
-    assert (read(tmp_path / "clear.png")[0] == 255).all()
-    Image.new("P", (40, 30)).save(tmp_path / "palette.png", transparency=0)
-    assert (read(tmp_path / "palette.png")[0] == 255).all()
+    assert (read(saved(Image.new("RGBA", (40, 30), (10, 20, 30, 0)), tmp_path / "clear.png")) == 255).all()
+    assert (read(saved(Image.new("P", (40, 30)), tmp_path / "palette.png", transparency=0)) == 255).all()
 
 
-def test_crops_of_one_decoding_are_those_of_the_whole_photo(tmp_path):
-    """A JPEG is decoded at a fraction of its size where the crops allow it; that must not shift them."""
-    photo = ramp(800, 600)
-    photo.save(tmp_path / "photo.jpg", quality=95, subsampling=0)
-    boxes = [(100.5, 50.25, 700.5, 550.25), (0, 0, 400, 400)]
-    crops = read(tmp_path / "photo.jpg", lambda *_: boxes, image_size=32)
-    for crop, box in zip(crops, boxes, strict=True):
-        exact = np.asarray(photo.resize((32, 32), Image.Resampling.BILINEAR, box=box))
-        assert np.abs(crop.astype(int) - exact).mean() < 1.5
-
-
-def test_a_decompression_bomb_is_refused_before_it_takes_memory(tmp_path, monkeypatch):
-    ramp(200, 200).save(tmp_path / "bomb.png")
+@pytest.mark.parametrize("name", ["bomb.png", "bomb.jpg", "bomb.gif"])
+def test_a_decompression_bomb_is_refused_by_its_header(tmp_path, monkeypatch, name):
+    path = saved(Image.new("RGB", (200, 200)), tmp_path / name)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 30_000)
-    with pytest.raises(Image.DecompressionBombWarning):
-        photo_size(tmp_path / "bomb.png")
+    with pytest.raises((Image.DecompressionBombWarning, Image.DecompressionBombError)):
+        photo_size(tmp_path / name)
+    with pytest.raises((Image.DecompressionBombWarning, Image.DecompressionBombError)):
+        open_photo(path)

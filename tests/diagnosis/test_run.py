@@ -6,7 +6,7 @@ import pytest
 
 from sizemix.diagnosis import run
 from sizemix.diagnosis.images import Loader
-from sizemix.diagnosis.run import check_disk, check_pace, check_plan, check_shared_memory
+from sizemix.diagnosis.run import check_disk, check_pace, check_plan
 from sizemix.errors import UserError
 from sizemix.models.backbone import build_backbone
 from sizemix.models.speed import StepSpeed
@@ -40,26 +40,6 @@ def test_a_loader_that_limits_is_a_warning_with_what_helps_on_this_machine(monke
     assert "60 of 100 at 8 px" in finding.text
     assert "12 px" not in finding.text
     assert remedy in finding.remedy
-
-
-def test_shared_memory_must_hold_what_all_workers_have_ready(setting, disk):
-    looked_at, loader = setting("evaluation.batch_size=10"), Loader(80, 3, {})
-    needed = 3 * 2 * 3 * 16**2 * 10  # workers, batches of each, channels, pixels of the largest evaluation batch
-    disk(needed)
-    (enough,) = check_shared_memory(looked_at, loader)
-    assert enough.verdict == "ok"
-    disk(needed - 1)
-    (short,) = check_shared_memory(looked_at, loader)
-    assert short.verdict == "problem"
-    assert "--shm-size=1g, or lower evaluation.batch_size or data.num_workers" in short.remedy
-    (without,) = check_shared_memory(looked_at, Loader(80, 0, {}))
-    assert without.verdict == "ok"
-
-
-def test_large_training_steps_count_too(setting, disk):
-    disk(0)
-    (short,) = check_shared_memory(setting("recipe.base_batch_size=64", "evaluation.batch_size=1"), Loader(80, 1, {}))
-    assert "or lower recipe.base_batch_size" in short.remedy
 
 
 def test_the_disk_must_hold_the_checkpoints(disk):

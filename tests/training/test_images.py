@@ -1,6 +1,6 @@
 import pytest
 
-from sizemix.data.photos import RandomResizedCrop
+from sizemix.data.crops import RandomResizedCrop
 from sizemix.runs.folder import RunFolder
 from sizemix.training import images
 from sizemix.training.images import open_dataset, serve

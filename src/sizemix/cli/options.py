@@ -69,12 +69,13 @@ class _Mapping:
     """Options of their own."""
 
     example: str
+    optional: bool = False
 
     def accepts(self, value: Any) -> bool:
-        return value is None or isinstance(value, DictConfig)
+        return self.optional if value is None else isinstance(value, DictConfig)
 
     def __str__(self) -> str:
-        return f"several options as {self.example}, or null"
+        return f"several options as {self.example}{', or null' if self.optional else ''}"
 
 
 @dataclass(frozen=True)
@@ -104,19 +105,36 @@ class _Strategy:
         return f"one of {', '.join(self.values)}, as each rank needs the whole network and a process of its own"
 
 
-_Kind = _Number | _Numbers | _Pair | _Mapping | _OneOf | _Strategy
+@dataclass(frozen=True)
+class _Devices:
+    """How many devices, or which."""
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value == "auto" or re.fullmatch(r"\d+(,\d+)*,?", value) is not None
+        if isinstance(value, ListConfig):
+            return len(value) > 0 and all(_Number(int).accepts(device) for device in value)
+        return isinstance(value, int) and not isinstance(value, bool) and (value > 0 or value == -1)
+
+    def __str__(self) -> str:
+        return "a number of at least 1, a list of device numbers like [0,1], or auto for all"
+
+
+_Kind = _Devices | _Number | _Numbers | _Pair | _Mapping | _OneOf | _Strategy
 
 _OPTIONS: dict[str, _Kind] = {
     "seed": _Number(int, maximum=2**32 - 1),
     "data.base_size": _Number(int, 1),
     "augment.flip": _OneOf((True, False)),
-    "augment.rand_augment": _Mapping("{num_ops: 2, magnitude: 9}"),
+    "augment.rand_augment": _Mapping("{num_ops: 2, magnitude: 9}", optional=True),
     "augment.color_jitter": _Number(float, maximum=1, optional=True),
     "augment.erasing": _Number(float, maximum=1),
     "augment.mixup": _Number(float),
     "augment.cutmix": _Number(float),
     "sizes.base_size": _Number(int, 1),
     "recipe.base_batch_size": _Number(int, 1),
+    "recipe.optimizer": _Mapping("{opt: sgd, lr: 0.1}"),
+    "recipe.lr_schedule": _Mapping("{_target_: sizemix.training.optim.CosineLR}"),
     "recipe.label_smoothing": _Number(float, maximum=0.99),
     "recipe.loss_scale": _OneOf(("none", "sqrt", "linear")),
     "recipe.lr_scaling": _OneOf(("none", "sqrt", "linear")),
@@ -125,6 +143,7 @@ _OPTIONS: dict[str, _Kind] = {
     "training.train_only": _OneOf((None, "head", "head_and_last_norm", "norms")),
     "training.imbalance": _OneOf((None, "class_weights", "oversample")),
     "training.early_stopping_patience": _Number(int, 1, optional=True),
+    "trainer.devices": _Devices(),
     "trainer.strategy": _Strategy(),
     "trainer.num_nodes": _Number(int, 1),
     "trainer.sync_batchnorm": _OneOf((True, False)),
@@ -153,6 +172,7 @@ _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
     "data.crop_scale": _Pair(_Number(float)),
     "data.crop_aspect": _Pair(_Number(float)),
     "data.crop_reference_size": _Number(int, 1, optional=True),
+    "data.decode_gap": _Number(float, 1),
     "model.pretrained": _OneOf((True, False)),
     "model.drop_path_rate": _Number(float, maximum=0.99),
     "model.compile": _OneOf((True, False)),
@@ -175,7 +195,13 @@ _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
 _WORKERS = _Number(int)
 
 # What may change when a run goes on: nothing that the plan, the data or the model depend on.
-RESUMABLE = ("data.num_workers", "trainer.enable_progress_bar", "checkpoint.every_steps", "checkpoint.every_minutes")
+RESUMABLE = (
+    "data.num_workers",
+    "evaluation.batch_size",
+    "trainer.enable_progress_bar",
+    "checkpoint.every_steps",
+    "checkpoint.every_minutes",
+)
 
 # What would end an epoch or the run elsewhere than the plan says.
 _CUTS_THE_PLAN = ("max_steps", "min_steps", "limit_train_batches", "overfit_batches", "fast_dev_run")

@@ -72,7 +72,7 @@ class InMemoryBatches:
         self._padding = crop_padding
         self._flip = flip
         self._appearance = appearance or Appearance()
-        self._padded = torch.nn.functional.pad(images, (crop_padding,) * 4)
+        self._padded = torch.nn.functional.pad(images, (crop_padding,) * 4).permute(0, 2, 3, 1).contiguous()
         self._targets = targets
 
     def to(self, device: torch.device) -> "InMemoryBatches":
@@ -111,15 +111,25 @@ class InMemoryBatches:
         lefts: NDArray[np.int64],
         mirrored: NDArray[np.bool_],
     ) -> Batch:
-        """Crop and flip in one indexing operation, so that no copy of the batch is made in between."""
-        columns = np.arange(self._width)
-        columns = np.where(mirrored[:, None], columns[::-1], columns) + lefts[:, None]
-        rows = np.arange(self._height) + tops[:, None]
         device = self._padded.device
-        index, row, column = (torch.from_numpy(part).to(device, non_blocking=True) for part in (indices, rows, columns))
-        # The channel slice between advanced indices moves the channels last: the layout the network wants.
-        cropped = self._padded[index[:, None, None], :, row[:, :, None], column[:, None, :]].permute(0, 3, 1, 2)
+        flips = np.flatnonzero(mirrored)
+        index, top, left, flipped = (
+            torch.from_numpy(part).to(device, non_blocking=True) for part in (indices, tops, lefts, flips)
+        )
+        cropped = self._windows[index, top, left].permute(0, 3, 1, 2)
+        cropped[flipped] = cropped[flipped].flip(3)
         return Batch(images=cropped, targets=self._targets[index], image_size=self._height)
+
+    @property
+    def _windows(self) -> Tensor:
+        """Every crop there is: (num_images, tops, lefts, height, width, channels); a view, which takes no memory.
+
+        Channels last, the layout that the network wants, lets whole rows be copied.
+        """
+        image, row, column, channel = self._padded.stride()
+        offsets = 2 * self._padding + 1
+        shape = (self.num_images, offsets, offsets, self._height, self._width, self._padded.shape[-1])
+        return self._padded.as_strided(shape, (image, row, column, row, column, channel))
 
 
 def _resized(batch: Batch, image_size: int) -> Batch:

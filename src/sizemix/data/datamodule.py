@@ -29,7 +29,7 @@ class SizedDataModule(pl.LightningDataModule):
     """Serves every optimizer step a batch at the size its plan says.
 
     The SizeScheduler callback gives it the plan. On a CUDA device images held in memory live there and are cropped,
-    flipped and resized there; otherwise workers, or this process, do it.
+    flipped and resized there; otherwise threads of this process do it.
 
     Args:
         dataset: the images.
@@ -40,7 +40,7 @@ class SizedDataModule(pl.LightningDataModule):
         oversample: whether the rarer classes come as often as the largest.
         preprocessing: of a pretrained network; None: the data set's own.
         eval_batch_size: images of a validation or test batch.
-        num_workers: loader processes.
+        num_workers: threads that make batches; 0: the training thread does.
 
     Attributes:
         unreadable: files that could not be read during the run and were replaced by others of their class.
@@ -103,11 +103,7 @@ class SizedDataModule(pl.LightningDataModule):
             self._served = self._in_a_pass()
 
     def teardown(self, stage: str) -> None:
-        """Ends the training workers.
-
-        The cycle of datamodule and loader would leave them to the garbage collector, which closes their queues first,
-        so that they do not hear of the end; processes that start meanwhile would inherit the queues.
-        """
+        """Lets go of the training loader, so that a further fit may bring a plan of its own."""
         self._train_loader = None
 
     def train_dataloader(self) -> StepLoader:

@@ -13,8 +13,10 @@ from torch import Tensor
 from tqdm import tqdm
 
 from sizemix.data.appearance import Appearance
-from sizemix.data.file_batches import FileBatches
-from sizemix.data.photos import RandomResizedCrop, photo_size
+from sizemix.data.cropping import GAP
+from sizemix.data.crops import RandomResizedCrop
+from sizemix.data.photo_batches import PhotoBatches
+from sizemix.data.photos import Photo, open_photo, photo_size
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.sources import balanced_head
 from sizemix.data.splits import SPLITS, SplitFile, hold_out, read_split
@@ -36,6 +38,30 @@ class BrokenFilesError(UserError):
 
 
 @dataclass(frozen=True)
+class PhotoFiles:
+    """Photos that are a file each.
+
+    Attributes:
+        root: what paths are relative to.
+        paths: one a photo.
+    """
+
+    root: Path
+    paths: Sequence[str]
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def name(self, index: int) -> str:
+        """Its path."""
+        return self.paths[index]
+
+    def open(self, index: int) -> Photo:
+        """Reads the file, and what its header says."""
+        return open_photo(f"{self.root}/{self.paths[index]}")
+
+
+@dataclass(frozen=True)
 class FileSplit:
     """Labelled image files of one split.
 
@@ -44,24 +70,26 @@ class FileSplit:
         paths: one a file.
         targets: (num_images,) class numbers, int64.
         crop: what training shows of a photo.
+        decode_gap: pixels decoded for each pixel of a crop, at least, where less than all are.
     """
 
     root: Path
     paths: Sequence[str]
     targets: Tensor
     crop: RandomResizedCrop
+    decode_gap: float = GAP
 
     def subset(self, rows: Tensor) -> "FileSplit":
         """Only those files, in that order."""
         return replace(self, paths=[self.paths[row] for row in rows.tolist()], targets=self.targets[rows])
 
-    def batches(self, *, appearance: Appearance, flip: bool, preprocessing: Preprocessing) -> FileBatches:
+    def batches(self, *, appearance: Appearance, flip: bool, preprocessing: Preprocessing) -> PhotoBatches:
         """Photos decoded as they are asked for."""
-        return FileBatches(
-            self.root,
-            self.paths,
+        return PhotoBatches(
+            PhotoFiles(self.root, self.paths),
             self.targets,
             crop=self.crop,
+            gap=self.decode_gap,
             flip=flip,
             appearance=appearance,
             preprocessing=preprocessing,
@@ -98,7 +126,7 @@ class FolderDataset:
     @cached_property
     def fingerprint(self) -> str:
         """Names all files, their order, classes and splits; not their contents."""
-        digest = hashlib.sha256(repr((self.class_names, self.train.crop)).encode())
+        digest = hashlib.sha256(repr((self.class_names, self.train.crop, self.train.decode_gap)).encode())
         for split in (self.train, self.val, self.test):
             digest.update("\n".join(split.paths).encode())
             digest.update(split.targets.numpy().tobytes())
@@ -121,6 +149,7 @@ def folder(
     crop_scale: tuple[float, float] = (0.08, 1.0),
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3),
     crop_reference_size: int | None = None,
+    decode_gap: float = GAP,
 ) -> FolderDataset:
     """Photos in a folder for each class, or in train/, val/ and test/ with a folder for each class in each.
 
@@ -142,6 +171,7 @@ def folder(
         crop_scale: least and greatest part of a photo's area that training shows.
         crop_aspect: least and greatest width / height of that part.
         crop_reference_size: see RandomResizedCrop.reference_size.
+        decode_gap: pixels decoded for each pixel of a crop, at least, where less than all are.
 
     Raises:
         UserError: no folder, no images, a single class, classes that differ between splits.
@@ -159,7 +189,7 @@ def folder(
         )
     class_names = tuple(sorted({file.class_name for file in files}))
     crop = RandomResizedCrop((crop_scale[0], crop_scale[1]), (crop_aspect[0], crop_aspect[1]), crop_reference_size)
-    train, val, test = (_split(where, files, split, class_names, crop) for split in SPLITS)
+    train, val, test = (_split(where, files, split, class_names, crop, decode_gap) for split in SPLITS)
     name = name or where.resolve().name
     if train_images is not None:
         train = train.subset(balanced_head(train.targets, train_images, len(class_names)))
@@ -186,7 +216,9 @@ def _scanned(
             f"({broken[example]}); mend or remove them, or set data.allow_broken=true to go on without them.",
             broken,
         )
-    return [file for file in files if file.path not in broken], broken
+    readable = [file for file in files if file.path not in broken]
+    _check_classes(root, parts, readable)
+    return readable, broken
 
 
 def _images_of(root: Path, part: Path, split: str) -> Iterator[SplitFile]:
@@ -194,8 +226,14 @@ def _images_of(root: Path, part: Path, split: str) -> Iterator[SplitFile]:
     extensions = Image.registered_extensions()
     for class_folder in sorted(entry for entry in part.iterdir() if entry.is_dir() and not entry.name.startswith(".")):
         for path in sorted(class_folder.rglob("*")):
-            if path.suffix.lower() in extensions and not path.name.startswith(".") and path.is_file():
+            named_so = path.suffix.lower() in extensions and not path.name.startswith(".")
+            if named_so and (path.is_file() or _is_broken_link(path)):
                 yield SplitFile(path.relative_to(root).as_posix(), class_folder.name, split)
+
+
+def _is_broken_link(path: Path) -> bool:
+    """Whether it leads nowhere, or to itself: then it is named among the broken files."""
+    return path.is_symlink() and not path.exists()
 
 
 def _check_classes(root: Path, parts: Mapping[str, Path], files: Sequence[SplitFile]) -> None:
@@ -236,21 +274,28 @@ def _with_held_out(
     files: Sequence[SplitFile], fractions: Mapping[str, float], *, seed: int, group_pattern: str | None
 ) -> list[SplitFile]:
     """Draws the splits that no folder gave from the training files."""
+    left = 1.0  # of the files, as fractions are of all of them
     for number, (split, fraction) in enumerate(fractions.items()):
         if any(file.split == split for file in files):
             continue
-        if not 0 < fraction < 1:
-            raise UserError(f"data.{split}_fraction: expected a part between 0 and 1, got {fraction}.")
+        if not 0 < fraction < left:
+            raise UserError(f"data.{split}_fraction: expected a part between 0 and {left:.3g}, got {fraction}.")
         candidates = [(file.path, file.class_name) for file in files if file.split == "train"]
-        drawn = hold_out(candidates, fraction, seed=seed + number * 2**32, group_pattern=group_pattern)
+        drawn = hold_out(candidates, fraction / left, seed=seed + number * 2**32, group_pattern=group_pattern)
+        left -= fraction
         files = [replace(file, split=split) if file.path in drawn else file for file in files]
     return list(files)
 
 
 def _split(
-    root: Path, files: Iterable[SplitFile], split: str, class_names: Sequence[str], crop: RandomResizedCrop
+    root: Path,
+    files: Iterable[SplitFile],
+    split: str,
+    class_names: Sequence[str],
+    crop: RandomResizedCrop,
+    decode_gap: float,
 ) -> FileSplit:
     number = {name: at for at, name in enumerate(class_names)}
     own = [file for file in files if file.split == split]
     targets = torch.tensor([number[file.class_name] for file in own], dtype=torch.int64)
-    return FileSplit(root, [file.path for file in own], targets, crop)
+    return FileSplit(root, [file.path for file in own], targets, crop, decode_gap)

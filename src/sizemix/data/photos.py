@@ -1,139 +1,180 @@
-"""One photo file to square uint8 crops, decoded no larger than the crops need."""
+"""One photo file to its pixels, decoded no larger than asked for.
 
+Plain JPEGs go through libjpeg-turbo (simplejpeg), which lets other threads run meanwhile; everything else through
+Pillow. Either way a photo is refused, by an exception, rather than shown in part, in grey or in black.
+"""
+
+import io
+import re
+import struct
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import simplejpeg
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 
-from sizemix.errors import UserError
-
-Box = tuple[float, float, float, float]  # left, top, right, bottom, in pixels of the upright photo
-
-NUM_CROP_DRAWS = 22  # ten attempts at area and aspect ratio, then a position
-_TRIES = 10
-_GAP = (
-    1.5  # a JPEG is decoded at a half, a quarter or an eighth only where the crop keeps so many pixels a target pixel
-)
-_ORIENTATION_TAG, _TURNED = 0x0112, (5, 6, 7, 8)
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+_ORIENTATION_TAG, _TURNED, _ONE_SHORT = 0x0112, (5, 6, 7, 8), (3, 1)
+_APP1, _START_OF_SCAN = 0xE1, 0xDA
+_PLAIN = ("YCbCr", "Gray", "RGB")  # what libjpeg turns into RGB in the one way that there is
+# libjpeg-turbo's words for image data that is cut off or altered. About its other complaints Pillow has the last word.
+_DAMAGED = re.compile("Premature end|Corrupt JPEG data")
 
 # A photo of over 89 million pixels is refused before it takes memory, like any broken file.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
 
-@dataclass(frozen=True)
-class RandomResizedCrop:
-    """Which part of a photo a training sample shows: an area and an aspect ratio drawn at random, anywhere in it.
+class Photo(Protocol):
+    """A photo whose header has been read."""
 
-    The usual crop of ImageNet training (Szegedy et al. 2014, arXiv 1409.4842, section 6), in fractional pixels.
+    @property
+    def width(self) -> int:
+        """Of the upright photo, pixels."""
 
-    Args:
-        scale: least and greatest part of the photo's area.
-        aspect: least and greatest width / height.
-        reference_size: image_size in pixels at which scale holds; at other sizes the area follows the image's area,
-            so that objects keep their apparent size in pixels. None: the same scale at every size.
+    @property
+    def height(self) -> int:
+        """Of the upright photo, pixels."""
+
+    @property
+    def orientation(self) -> int:
+        """How the photo is to be turned, in EXIF's numbers: from 1, as it is stored, to 8."""
+
+    def pixels(self, denominator: int) -> tuple[NDArray[np.uint8], int]:
+        """Decodes the photo at 1 / denominator of its sides (1, 2, 4 or 8), or larger where its format has no such way.
+
+        Returns:
+            (height, width, 3) as stored, not turned; and the denominator at which it is.
+        """
+
+
+def open_photo(path: str) -> Photo:
+    """Reads a file, and what its header says.
 
     Raises:
-        UserError: bounds that are out of range or in the wrong order.
+        Exception: whatever one of Pillow's readers raises on a file that is no image.
     """
-
-    scale: tuple[float, float] = (0.08, 1.0)
-    aspect: tuple[float, float] = (3 / 4, 4 / 3)
-    reference_size: int | None = None
-
-    def __post_init__(self) -> None:
-        if not 0 < self.scale[0] <= self.scale[1] <= 1:
-            raise UserError(f"data.crop_scale: expected two parts of the area, as [0.08,1], got {list(self.scale)}.")
-        if not 0 < self.aspect[0] <= self.aspect[1]:
-            raise UserError(f"data.crop_aspect: expected two ratios, as [0.75,1.33], got {list(self.aspect)}.")
-
-    def box(self, width: int, height: int, *, image_size: int, draws: NDArray[np.float64]) -> Box:
-        """The crop of a photo for a sample with these uniforms (NUM_CROP_DRAWS,)."""
-        low, high = self._scale_at(image_size)
-        areas = width * height * (low + draws[:_TRIES] * (high - low))
-        log_low, log_high = np.log(self.aspect)
-        aspects = np.exp(log_low + draws[_TRIES : 2 * _TRIES] * (log_high - log_low))
-        widths, heights = np.sqrt(areas * aspects), np.sqrt(areas / aspects)
-        fitting = np.flatnonzero((widths <= width) & (heights <= height))
-        if not len(fitting):
-            return self._whole(width, height)
-        crop_width, crop_height = widths[fitting[0]], heights[fitting[0]]
-        left, top = draws[-2] * (width - crop_width), draws[-1] * (height - crop_height)
-        return left, top, left + crop_width, top + crop_height
-
-    def _scale_at(self, image_size: int) -> tuple[float, float]:
-        factor = 1.0 if self.reference_size is None else (image_size / self.reference_size) ** 2
-        low, high = self.scale
-        return min(1.0, low * factor), min(1.0, high * factor)
-
-    def _whole(self, width: int, height: int) -> Box:
-        """As much of the middle as the aspect ratios allow."""
-        crop_width = min(width, height * self.aspect[1])
-        crop_height = min(height, width / self.aspect[0])
-        left, top = (width - crop_width) / 2, (height - crop_height) / 2
-        return left, top, left + crop_width, top + crop_height
-
-
-def centre_box(width: int, height: int, *, crop_ratio: float) -> Box:
-    """The central square that is left when the short side becomes image_size / crop_ratio and image_size is cut."""
-    side = min(width, height) * min(1.0, crop_ratio)
-    left, top = (width - side) / 2, (height - side) / 2
-    return left, top, left + side, top + side
+    with open(path, "rb", buffering=0) as file:
+        data = file.read()
+    return (_jpeg(data) if data.startswith(b"\xff\xd8\xff") else None) or _ByPillow(data)
 
 
 def photo_size(path: Path) -> tuple[int, int]:
-    """Width and height of the upright photo, from its header."""
+    """Width and height of the upright photo, from its header alone."""
     with Image.open(path) as image:
-        return _upright_size(image)
+        turned = image.getexif().get(_ORIENTATION_TAG) in _TURNED
+        return (image.height, image.width) if turned else image.size
 
 
-def read_crops(
-    path: Path, choose: Callable[[int, int], Sequence[Box]], *, image_size: int, interpolation: str
-) -> list[NDArray[np.uint8]]:
-    """Several crops from one decoding.
+@dataclass(frozen=True)
+class _Jpeg:
+    """A JPEG in grey or colours, of eight bits."""
 
-    Args:
-        path: any file that Pillow reads.
-        choose: from width and height of the upright photo to the crops.
-        image_size: side of the results, pixels.
-        interpolation: bilinear or bicubic, antialiased.
+    data: bytes
+    width: int
+    height: int
+    orientation: int
 
-    Returns:
-        (image_size, image_size, 3) uint8, one a crop.
+    def pixels(self, denominator: int) -> tuple[NDArray[np.uint8], int]:
+        turned = self.orientation in _TURNED
+        width, height = (self.height, self.width) if turned else (self.width, self.height)
+        # simplejpeg takes the smallest scale that keeps these: the very 1 / denominator.
+        least = {"min_width": -(-width // denominator), "min_height": -(-height // denominator)}
+        try:
+            return simplejpeg.decode_jpeg(self.data, **(least if denominator > 1 else {})), denominator
+        except ValueError as error:
+            if _DAMAGED.search(str(error)):
+                raise
+            return _ByPillow(self.data).pixels(denominator)
+
+
+def _jpeg(data: bytes) -> _Jpeg | None:
+    """None where Pillow knows better."""
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(data)
+        orientation = _orientation(data)
+    except (ValueError, LookupError, struct.error):
+        return None
+    if colours not in _PLAIN:
+        return None
+    _refuse_bomb(width, height)
+    if orientation in _TURNED:
+        width, height = height, width
+    return _Jpeg(data, width, height, orientation)
+
+
+class _ByPillow:
+    """Any file that Pillow reads; the first picture of several."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._image = Image.open(io.BytesIO(data))
+        width, height = self._image.size
+        _refuse_bomb(width, height)
+        self.orientation = _known(self._image.getexif().get(_ORIENTATION_TAG))
+        self.width, self.height = (height, width) if self.orientation in _TURNED else (width, height)
+
+    def pixels(self, denominator: int) -> tuple[NDArray[np.uint8], int]:
+        if denominator > 1 and self._image.format in ("JPEG", "MPO"):
+            width, height = self._image.size
+            image = Image.open(io.BytesIO(self._data))
+            image.draft(None, (width // denominator, height // denominator))
+            return np.array(_rgb(image)), denominator
+        return np.array(_rgb(self._image)), 1
+
+
+def _orientation(data: bytes) -> int:
+    """What a JPEG's EXIF block says.
+
+    Raises:
+        LookupError, struct.error: it says so in another way than most, or in XMP alone: a matter for Pillow.
     """
-    with Image.open(path) as image:
-        width, height = _upright_size(image)
-        boxes = choose(width, height)
-        needed = min(
-            1.0, max(_GAP * image_size / min(right - left, bottom - top) for left, top, right, bottom in boxes)
-        )
-        image.draft(None, (max(1, int(image.width * needed)), max(1, int(image.height * needed))))
-        upright = _rgb(ImageOps.exif_transpose(image))
-        across, down = upright.width / width, upright.height / height
-        return [
-            np.asarray(
-                upright.resize(
-                    (image_size, image_size),
-                    _RESAMPLING[interpolation],
-                    box=(
-                        left * across,
-                        top * down,
-                        min(right * across, upright.width),
-                        min(bottom * down, upright.height),
-                    ),
-                )
-            )
-            for left, top, right, bottom in boxes
-        ]
+    for kind, block in _blocks(data):
+        if kind == _APP1 and block.startswith(b"Exif\0\0"):
+            orientation = _exif_orientation(block[6:])
+            if orientation is not None:
+                return orientation
+        if kind == _APP1 and b"tiff:Orientation" in block:
+            raise LookupError
+    return 1
 
 
-def _upright_size(image: Image.Image) -> tuple[int, int]:
-    turned = image.getexif().get(_ORIENTATION_TAG) in _TURNED
-    return (image.height, image.width) if turned else image.size
+def _blocks(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and content of the blocks that stand before a JPEG's image data."""
+    at = 2
+    while data[at + 1] != _START_OF_SCAN:
+        if data[at] != 0xFF or data[at + 1] == 0xFF:
+            raise LookupError
+        size = int.from_bytes(data[at + 2 : at + 4])
+        yield data[at + 1], data[at + 4 : at + 2 + size]
+        at += 2 + size
+
+
+def _exif_orientation(tiff: bytes) -> int | None:
+    """The orientation in the first directory of a TIFF structure; None where it has none."""
+    order = {b"II*\0": "<", b"MM\0*": ">"}[tiff[:4]]
+    (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+    (entries,) = struct.unpack_from(f"{order}H", tiff, start)
+    for at in range(start + 2, start + 2 + 12 * entries, 12):
+        tag, form, number, value = struct.unpack_from(f"{order}HHIHxx", tiff, at)
+        if tag == _ORIENTATION_TAG:
+            if (form, number) != _ONE_SHORT:
+                raise LookupError
+            return _known(value)
+    return None
+
+
+def _known(orientation: object) -> int:
+    return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
+
+
+def _refuse_bomb(width: int, height: int) -> None:
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and width * height > most:
+        raise Image.DecompressionBombError(f"expected at most {most} pixels, got {width} x {height}")
 
 
 def _rgb(image: Image.Image) -> Image.Image:

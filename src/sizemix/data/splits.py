@@ -53,8 +53,8 @@ def hold_out(files: Sequence[tuple[str, str]], fraction: float, *, seed: int, gr
     alone = [class_name for class_name, number in sorted(groups_left.items()) if number < 2]
     if alone and fraction:
         raise UserError(
-            f"expected at least two images of every class (or two groups), so that one can be held out, got one of "
-            f"{', '.join(alone[:5])}; add images, or give the splits as train/, val/ and test/."
+            f"expected images (or groups) enough in every class, one for each part that is held out and one more, got "
+            f"too few of {', '.join(alone[:5])}; add images, or give the splits as train/, val/ and test/."
         )
     wanted = {class_name: max(1, round(fraction * number)) for class_name, number in sizes.items()}
     drawn: Counter[str] = Counter()

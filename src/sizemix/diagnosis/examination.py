@@ -55,7 +55,6 @@ def examine_run(config: DictConfig) -> Iterator[Section]:
         carried_out(check_plan(setting, num_images=loader.num_images, cost=flops), found, subject="plan")
     if loader is not None and speeds is not None:
         carried_out(check_pace(loader, speeds), found, subject="pace")
-    if loader is not None:
     if net is not None:
         averaged = config.recipe.averaging_half_life is not None
         carried_out(check_disk(net, averaged=averaged, folder=Path("outputs")), found, subject="disk")

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from sizemix.data.appearance import Appearance, ColorJitter
+from sizemix.data.appearance import Appearance, ColorJitter, RandAugment
 from sizemix.data.folder import folder
+from sizemix.data.prefetch import prefetched
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.request import EvalRequest, TrainRequest
 from sizemix.errors import UserError
@@ -88,3 +89,67 @@ def test_a_class_without_a_readable_file_ends_the_run(photos):
             (photos / path).write_text("broken since")
     with pytest.raises(UserError, match="expected a readable image of the class of dark/"):
         batches.eval(EvalRequest(np.array([0]), 16))
+
+
+class Counted:
+    """Photos that note when they are opened and at which scale they are decoded."""
+
+    def __init__(self, store):
+        self._store, self.opened, self.decoded = store, [], []
+
+    def __len__(self):
+        return len(self._store)
+
+    def name(self, index):
+        return self._store.name(index)
+
+    def open(self, index):
+        self.opened.append(index)
+        photo = self._store.open(index)
+        decode = photo.pixels
+        object.__setattr__(photo, "pixels", lambda coarse: self.decoded.append(coarse) or decode(coarse))
+        return photo
+
+
+@pytest.mark.parametrize("kind", ["train", "eval"])
+def test_a_batch_is_the_same_whichever_other_sizes_are_asked_for(large_photos, kind):
+    split, batches = batches_of(large_photos)
+    (large_photos / split.paths[1]).write_text("broken since")
+    if kind == "eval":
+        requests = [EvalRequest(np.array([0, 1, 5]), size) for size in (16, 64, 224)]
+        alone = [batches.eval(one) for one in requests]
+    else:
+        requests = [request([0, 1, 5], image_size=size, num_repeats=2) for size in (16, 64, 224)]
+        alone = [batches.train(one) for one in requests]
+    batches._photos = counted = Counted(batches._photos)
+    together = batches.at_sizes(requests)
+    assert counted.opened == [0, 1, 2, 5], "the third in place of the second"
+    assert [batch.image_size for batch in together] == [16, 64, 224]
+    assert {batch.unreadable for batch in together} == {(split.paths[1],)}
+    for own, batch in zip(alone, together, strict=True):
+        assert torch.equal(own.images, batch.images)
+        assert torch.equal(own.targets, batch.targets)
+
+
+def test_evaluation_decodes_a_photo_once_for_all_sizes(large_photos):
+    _, batches = batches_of(large_photos)
+    batches._photos = counted = Counted(batches._photos)
+    batches.at_sizes([EvalRequest(np.array([0, 1]), size) for size in (16, 128, 224, 320, 512)])
+    assert counted.decoded == [1, 1]
+
+
+def test_all_copies_come_from_one_decoding_at_the_scale_that_they_allow(large_photos):
+    _, batches = batches_of(large_photos, crop_scale=(0.5, 1.0), crop_aspect=(0.9, 1.1))
+    for size, expected in ((16, 8), (64, 4), (128, 2), (320, 1)):
+        batches._photos = counted = Counted(batches._photos)
+        batches.train(request([0], num_repeats=4, image_size=size))
+        assert counted.decoded == [expected]
+
+
+def test_several_threads_make_the_batches_that_one_makes(photos):
+    strong = Appearance(rand_augment=RandAugment(), color_jitter=ColorJitter(0.4))
+    _, batches = batches_of(photos, appearance=strong)
+    requests = [request([at, at + 1, at + 2], passes=at, num_repeats=2, image_size=24) for at in range(24)]
+    expected = [batches.train(one).images for one in requests]
+    made = [batch.images for batch in prefetched(requests, batches.train, num_threads=4)]
+    assert all(torch.equal(one, other) for one, other in zip(expected, made, strict=True))
