@@ -29,7 +29,7 @@ def command(monkeypatch, tmp_path):
     ("arguments", "message"),
     [
         (["model=foo"], "model: expected one of .*resnet50.*, got foo; any other timm model is model=timm model.name="),
-        (["sizes=bar"], "sizes: expected one of fixed, mixed, .*, got bar"),
+        (["sizes=bar"], "sizes: expected one of alternating, fixed, mixed, .*, got bar"),
         (["sizes.foo=1"], "unknown option sizes.foo: expected one of those of sizes: .*budget"),
         (["nonsense=3"], "unknown option nonsense: expected one of those there are: .*seed"),
         (["x"], "expected option=value, got x"),
