@@ -185,7 +185,8 @@ class Endless(Dataset[Any]):
         return self.dataset[index % len(self.dataset)]
 
     @property
-    def transform(self) -> Any:
+    def transform(self) -> Any:  # which timm's create_loader sets
+        """The data set's own."""
         return self.dataset.transform
 
     @transform.setter

@@ -19,7 +19,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -102,6 +102,10 @@ class RecordedBatches:
     def eval(self, request: EvalRequest) -> Batch:
         """As it is."""
         return self._batches.eval(request)
+
+    def at_sizes(self, requests: Sequence[TrainRequest | EvalRequest]) -> list[Batch]:
+        """As they are: only evaluation asks for several sizes."""
+        return self._batches.at_sizes(requests)
 
 
 @dataclass(frozen=True)

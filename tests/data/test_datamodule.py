@@ -1,9 +1,12 @@
+import threading
 from dataclasses import replace
 
 import pytest
 import pytorch_lightning as pl
 import torch
 
+from sizemix.callbacks.size_scheduler import SizeScheduler
+from sizemix.data import loader
 from sizemix.data.appearance import Appearance, ColorJitter
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
@@ -61,6 +64,23 @@ def test_test_batches_show_every_image_once_in_order(tiny_dataset):
     assert [len(batch.targets) for batch in batches] == [5, 5, 2]
     shown = torch.cat([batch.images for batch in batches])[:, :1]
     assert torch.allclose(shown, (tiny_dataset.test.images.float() / 255 - 0.5) / 0.5, atol=1e-5)
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_test_batches_of_several_sizes_are_those_of_each(tiny_dataset, num_workers, monkeypatch):
+    monkeypatch.setattr(loader, "_PIECE", 2)
+    datamodule = datamodule_for(tiny_dataset, num_workers=num_workers)
+    batches = datamodule.test_batches(8, 4)
+    together = list(batches)
+    assert [(batch.image_size, len(batch.targets)) for batch in together] == [(8, 5), (4, 5)] * 2 + [(8, 2), (4, 2)]
+    assert len(batches) == len(list(batches)) == 6
+    for size in (8, 4):
+        alone = list(datamodule_for(tiny_dataset).test_batches(size))
+        own = [batch for batch in together if batch.image_size == size]
+        for one, other in zip(own, alone, strict=True):
+            assert torch.equal(one.images, other.images)
+            assert torch.equal(one.targets, other.targets)
+            assert one.images.is_contiguous(memory_format=torch.channels_last)
 
 
 def test_calibration_is_augmented_only_when_asked(tiny_dataset):
@@ -135,3 +155,38 @@ def test_batches_made_on_the_gpu_are_those_made_on_the_cpu(tiny_dataset):
         difference = (made.images.cpu().int() - item.images.int()).abs().max()
         assert difference <= 1, "the two resizes round differently by at most one grey level"
         assert torch.equal(made.targets.cpu(), item.targets)
+
+
+class FailingModel(pl.LightningModule):
+    """Gives up at its third batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(3, 2)
+
+    def training_step(self, batch, batch_idx):
+        if batch_idx == 2:
+            raise ValueError("enough")
+        return self.layer(batch.images.mean((2, 3))).sum()
+
+    def validation_step(self, batch, batch_idx):
+        pass
+
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def test_no_thread_is_left_of_a_training_that_fails(tiny_dataset):
+    scheduler = SizeScheduler(MixedSizes((4, 8), (0.5, 0.5)), budget="D+", base_size=8, base_batch_size=4, seed=0)
+    trainer = pl.Trainer(
+        callbacks=[scheduler],
+        max_epochs=1,
+        accelerator="cpu",
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        num_sanity_val_steps=0,
+    )
+    with pytest.raises(ValueError, match="enough"):
+        trainer.fit(FailingModel(), datamodule=SizedDataModule(tiny_dataset, val_size=8, num_workers=2))
+    assert [one.name for one in threading.enumerate() if one.name.startswith("sizemix-data")] == []

@@ -4,6 +4,7 @@ from torch import nn
 
 from sizemix.data.batches import Batch
 from sizemix.evaluation.curve import accuracy_curve
+from sizemix.models.batchnorm import recalibrated
 
 
 class BrightnessClassifier(nn.Module):
@@ -27,13 +28,18 @@ def batches(image_size):
         yield Batch(images.contiguous(), part, image_size)
 
 
+def side_by_side(sizes):
+    """As they come: all sizes of the first images, then of the next."""
+    return [batch for at_sizes in zip(*(batches(size) for size in sizes), strict=True) for batch in at_sizes]
+
+
 def curve(net, sizes=(4, 16)):
     return accuracy_curve(
         net,
         eval_sizes=sizes,
         num_classes=2,
-        test_batches=batches,
-        calibration_batches=batches,
+        test_batches=side_by_side(sizes),
+        calibration_batches=side_by_side(sizes),
         show_progress=False,
     )
 
@@ -59,6 +65,72 @@ def test_the_network_is_left_as_it_was(training):
     assert torch.equal(random_state, torch.get_rng_state())
 
 
+def test_sizes_side_by_side_give_exactly_what_each_gives_alone():
+    """Statistics and figures of one size are not touched by those of another, whatever the order."""
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3), nn.BatchNorm2d(8))
+    net.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5)])
+    sizes = (8, 12, 16)
+
+    def random_batches(size, seed):
+        generator = torch.Generator().manual_seed(size + seed)
+        for _ in range(5):
+            images = torch.randn(16, 3, size, size, generator=generator)
+            yield Batch(images, torch.randint(0, 5, (16,), generator=generator), size)
+
+    def evaluated(*sizes):
+        test, calibration = (
+            [one for at_sizes in zip(*(random_batches(size, seed) for size in sizes), strict=True) for one in at_sizes]
+            for seed in (0, 100)
+        )
+        return accuracy_curve(
+            net,
+            eval_sizes=sizes,
+            num_classes=5,
+            test_batches=test,
+            calibration_batches=calibration,
+            show_progress=False,
+        )
+
+    together, alone = evaluated(*sizes), [evaluated(size) for size in sizes]
+    assert together.points == [one.points[0] for one in alone]
+    assert together.classes == [row for one in alone for row in one.classes]
+    for point in together.points:  # as before sizes were measured side by side
+        with recalibrated(net, (batch.images for batch in random_batches(point.image_size, 100))), torch.no_grad():
+            right = [(net(one.images).argmax(1) == one.targets) for one in random_batches(point.image_size, 0)]
+        assert torch.cat(right).float().mean().item() == pytest.approx(point.top1_recalibrated)
+
+
+def test_calibration_images_are_not_read_for_a_network_without_batch_norm():
+    class Unread(list):
+        def __iter__(self):
+            raise AssertionError("read")
+
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
+    found = accuracy_curve(
+        net,
+        eval_sizes=(4,),
+        num_classes=2,
+        test_batches=side_by_side([4]),
+        calibration_batches=Unread(),
+        show_progress=False,
+    )
+    assert found.points[0].num_images == 8
+
+
+def test_the_progress_bar_shows_the_size(capsys):
+    accuracy_curve(
+        BrightnessClassifier(),
+        eval_sizes=(4, 16),
+        num_classes=2,
+        test_batches=side_by_side([4, 16]),
+        calibration_batches=side_by_side([4, 16]),
+    )
+    shown = capsys.readouterr().err
+    assert "16 px, recalibrating" in shown
+    assert "8/8" in shown, "batches of both kinds and sizes"
+
+
 def test_a_network_without_batch_norm_has_no_recalibrated_figure():
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     assert [point.top1_recalibrated for point in curve(net).points] == [None, None]
@@ -75,8 +147,8 @@ def test_rare_classes_count_as_much_as_others_in_balanced_accuracy():
         net,
         eval_sizes=(4,),
         num_classes=3,
-        test_batches=imbalanced,
-        calibration_batches=imbalanced,
+        test_batches=list(imbalanced(4)),
+        calibration_batches=list(imbalanced(4)),
         show_progress=False,
     )
     assert found.points[0].top1 == 7 / 8

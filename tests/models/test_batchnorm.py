@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from sizemix.models.batchnorm import batch_norms, recalibrated
+from sizemix.models.batchnorm import batch_norms, holding, measured_statistics, recalibrated
 
 
 @pytest.fixture
@@ -57,6 +57,23 @@ def test_the_statistics_are_the_mean_over_the_batches(net):
     with recalibrated(net, batches):
         assert torch.allclose(net[2].running_mean, torch.stack([x.mean((0, 2, 3)) for x in first]).mean(0), atol=1e-6)
         assert torch.allclose(net[2].running_var, torch.stack([x.var((0, 2, 3)) for x in first]).mean(0), atol=1e-6)
+
+
+def test_statistics_of_several_sizes_are_measured_side_by_side(net):
+    before = snapshot(net)
+    batches = {size: [torch.randn(4, 3, size, size) for _ in range(3)] for size in (8, 12)}
+    turns = [(size, images) for at in range(3) for size, images in ((8, batches[8][at]), (12, batches[12][at]))]
+    together = measured_statistics(net, turns)
+    assert same(before, snapshot(net))
+    for size, images in batches.items():
+        (alone,) = measured_statistics(net, [(size, one) for one in images]).values()
+        assert all(torch.equal(one, other) for one, other in zip(together[size], alone, strict=True))
+        with recalibrated(net, images), torch.no_grad():
+            expected = net(images[0])
+        with holding(net.eval(), together[size]), torch.no_grad():
+            assert torch.equal(net(images[0]), expected)
+        net.train()
+    assert same(before, snapshot(net))
 
 
 def test_dropout_stays_off_while_statistics_are_measured(net):

@@ -1,5 +1,6 @@
 """Classes of different sizes: weights for the loss, or a pass in which every class comes equally often."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -35,12 +36,25 @@ class Oversampled:
 
     def train(self, request: TrainRequest) -> Batch:
         """Augmented copies of the images that stand at these places of the pass."""
-        passes = request.passes * (int(self._occurrences.max()) + 1) + self._occurrences[request.indices]
-        return self._source.train(replace(request, indices=self._rows[request.indices], passes=passes))
+        return self._source.train(self._trained(request))
 
     def eval(self, request: EvalRequest) -> Batch:
         """The images that stand at these places, without augmentation."""
-        return self._source.eval(replace(request, indices=self._rows[request.indices]))
+        return self._source.eval(self._evaluated(request))
+
+    def at_sizes(self, requests: Sequence[TrainRequest | EvalRequest]) -> list[Batch]:
+        """A batch for each request."""
+        return self._source.at_sizes(
+            [self._trained(one) if isinstance(one, TrainRequest) else self._evaluated(one) for one in requests]
+        )
+
+    def _trained(self, request: TrainRequest) -> TrainRequest:
+        """Asks for images instead of places; a repetition counts as a pass of its own."""
+        passes = request.passes * (int(self._occurrences.max()) + 1) + self._occurrences[request.indices]
+        return replace(request, indices=self._rows[request.indices], passes=passes)
+
+    def _evaluated(self, request: EvalRequest) -> EvalRequest:
+        return replace(request, indices=self._rows[request.indices])
 
 
 def oversampled_number(targets: Tensor) -> int:

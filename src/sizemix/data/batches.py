@@ -1,5 +1,6 @@
 """Requests to tensors, for images held in memory: whole-batch crop, flip and resize on uint8."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -43,6 +44,9 @@ class BatchSource(Protocol):
 
     def eval(self, request: EvalRequest) -> Batch:
         """The images asked for, without augmentation."""
+
+    def at_sizes(self, requests: Sequence[TrainRequest | EvalRequest]) -> list[Batch]:
+        """A batch for each of several requests that ask for the same images, each as it would be alone."""
 
 
 class InMemoryBatches:
@@ -102,6 +106,10 @@ class InMemoryBatches:
         centre = np.full(len(request.indices), self._padding)
         batch = self._gather(request.indices, tops=centre, lefts=centre, mirrored=np.zeros(len(centre), dtype=bool))
         return _resized(batch, request.image_size)
+
+    def at_sizes(self, requests: Sequence[TrainRequest | EvalRequest]) -> list[Batch]:
+        """A batch for each request."""
+        return [self.train(one) if isinstance(one, TrainRequest) else self.eval(one) for one in requests]
 
     def _gather(
         self,

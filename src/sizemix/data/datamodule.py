@@ -1,6 +1,6 @@
 """Connects a data set and a size plan to Lightning."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from typing import Any
@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as pl
 import torch
+from numpy.typing import NDArray
 from pytorch_lightning.loops.progress import _ProcessedTracker
 from torch import Tensor
 
 from sizemix.data.appearance import Appearance
 from sizemix.data.balance import Oversampled
 from sizemix.data.batches import Batch, BatchSource, InMemoryBatches
-from sizemix.data.loader import RequestLoader, StepLoader
+from sizemix.data.loader import RequestLoader, SizesLoader, StepLoader
 from sizemix.data.mixing import Mixing
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.request import EvalRequest, Shard, TrainRequest, eval_requests
@@ -126,18 +127,19 @@ class SizedDataModule(pl.LightningDataModule):
         )
         return RequestLoader(requests, fetch=self._val.eval, num_workers=self._num_workers)
 
-    def test_batches(self, image_size: int) -> Iterator[Batch]:
-        """All test images at a size, normalised, on the device."""
-        requests = eval_requests(self._test.num_images, Shard(), image_size=image_size, batch_size=self.eval_batch_size)
-        return self._ready(RequestLoader(requests, fetch=self._test.eval, num_workers=self._num_workers))
+    def test_batches(self, *image_sizes: int) -> SizesLoader:
+        """All test images at some sizes, normalised, on the device; a batch is read once for all of them."""
+        mine = np.arange(self._test.num_images)
+        parts = [mine[at : at + self.eval_batch_size] for at in range(0, len(mine), self.eval_batch_size)]
+        return self._at_sizes(self._test, parts, lambda part, size: EvalRequest(part, size), image_sizes)
 
     def calibration_batches(
-        self, image_size: int, *, num_images: int, batch_size: int, augment: bool, seed: int = 0
-    ) -> Iterator[Batch]:
+        self, *image_sizes: int, num_images: int, batch_size: int, augment: bool, seed: int = 0
+    ) -> SizesLoader:
         """The same training images for every size and every run: what batch norm is recalibrated with.
 
         Args:
-            image_size: side in pixels.
+            image_sizes: sides in pixels.
             num_images: how many; the data set's, where it has fewer. A last short batch is left out, because the
                 statistics are averaged over batches.
             batch_size: images of a batch.
@@ -148,11 +150,13 @@ class SizedDataModule(pl.LightningDataModule):
         num_images = min(num_images, len(order))
         batch_size = min(batch_size, num_images)
         parts = [order[at : at + batch_size] for at in range(0, num_images - batch_size + 1, batch_size)]
-        if augment:
-            augmented = [TrainRequest(part, np.zeros_like(part), image_size, 1, seed, item=0) for part in parts]
-            return self._ready(RequestLoader(augmented, fetch=self._train.train, num_workers=self._num_workers))
-        shown = [EvalRequest(part, image_size) for part in parts]
-        return self._ready(RequestLoader(shown, fetch=self._train.eval, num_workers=self._num_workers))
+
+        def asked(part: NDArray[np.int64], size: int) -> TrainRequest | EvalRequest:
+            return (
+                TrainRequest(part, np.zeros_like(part), size, 1, seed, item=0) if augment else EvalRequest(part, size)
+            )
+
+        return self._at_sizes(self._train, parts, asked, image_sizes)
 
     def transfer_batch_to_device(self, batch: Batch | TrainRequest, device: torch.device, dataloader_idx: int) -> Batch:
         """Makes the batch here where its images live on the device, so that only the request had to travel."""
@@ -214,10 +218,25 @@ class SizedDataModule(pl.LightningDataModule):
             return self._train
         return Oversampled(self._train, self.dataset.train.targets, seed=0)
 
-    def _ready(self, loader: RequestLoader) -> Iterator[Batch]:
-        for batch in loader:
-            self.unreadable.update(batch.unreadable)
-            yield self._normalised(batch)
+    def _at_sizes(
+        self,
+        source: BatchSource,
+        batches: Sequence[NDArray[np.int64]],
+        asked: Callable[[NDArray[np.int64], int], TrainRequest | EvalRequest],
+        image_sizes: Sequence[int],
+    ) -> SizesLoader:
+        return SizesLoader(
+            batches,
+            image_sizes,
+            asked=asked,
+            fetch=source.at_sizes,
+            ready=self._ready,
+            num_workers=self._num_workers,
+        )
+
+    def _ready(self, batch: Batch) -> Batch:
+        self.unreadable.update(batch.unreadable)
+        return self._normalised(batch)
 
     def _normalised(self, batch: Batch) -> Batch:
         mean, std = self._statistics

@@ -77,7 +77,7 @@ class PhotoBatches:
         """The middle of every photo."""
         return self.at_sizes([request])[0]
 
-    def at_sizes(self, requests: Sequence[TrainRequest] | Sequence[EvalRequest]) -> list[Batch]:
+    def at_sizes(self, requests: Sequence[TrainRequest | EvalRequest]) -> list[Batch]:
         """A batch for each request, all of the same images; each is what it would be alone."""
         indices = requests[0].indices
         sheets = [self._sheet(request) for request in requests]

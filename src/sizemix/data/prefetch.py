@@ -5,7 +5,7 @@ nothing has to be pickled or copied through shared memory. docs/results.md has t
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 from threading import Barrier
@@ -19,7 +19,9 @@ Request = TypeVar("Request")
 Item = TypeVar("Item")
 
 
-def prefetched(requests: Iterable[Request], fetch: Callable[[Request], Item], *, num_threads: int) -> Iterator[Item]:
+def prefetched(
+    requests: Iterable[Request], fetch: Callable[[Request], Item], *, num_threads: int
+) -> Generator[Item, None, None]:
     """The item of every request, in their order.
 
     Requests are drawn in the caller's thread. An exception of fetch comes out where its item is asked for. No thread is

@@ -1,14 +1,15 @@
 """The curve: top-1 by image size, with training statistics and with recalibrated ones."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from sizemix.data.batches import Batch
-from sizemix.models.batchnorm import batch_norms, evaluating, recalibrated
+from sizemix.models.batchnorm import Statistics, batch_norms, evaluating, holding, measured_statistics
 
 
 @dataclass(frozen=True)
@@ -63,48 +64,73 @@ class Curve:
     classes: list[ClassAccuracy]
 
 
+class Batches(Protocol):
+    """Batches of several sizes: as many as its length says."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Batch]: ...
+
+
 def accuracy_curve(
     net: nn.Module,
     *,
     eval_sizes: Sequence[int],
     num_classes: int,
-    test_batches: Callable[[int], Iterable[Batch]],
-    calibration_batches: Callable[[int], Iterable[Batch]],
+    test_batches: Batches,
+    calibration_batches: Batches,
     show_progress: bool = True,
 ) -> Curve:
     """Evaluates at every size and leaves the network as it was.
+
+    The sizes are measured side by side, so that an image need be read only once for all of them.
 
     Args:
         net: images to logits.
         eval_sizes: sides in pixels.
         num_classes: width of the logits.
-        test_batches: normalised test images at a size.
-        calibration_batches: normalised training images at a size.
+        test_batches: normalised test images at these sizes, in any order.
+        calibration_batches: normalised training images at these sizes, in any order; read only where the network has
+            batch norms.
         show_progress: a progress bar with the current size.
     """
-    has_statistics = bool(batch_norms(net))
-    curve = Curve([], [])
-    bar = tqdm(eval_sizes, desc="Evaluating", unit="size", disable=not show_progress)
-    for size in bar:
-        bar.set_postfix_str(f"{size} px")
-        plain = _hits(net, test_batches(size), num_classes)
-        tuned = None
-        if has_statistics:
-            bar.set_postfix_str(f"{size} px, recalibrated")
-            with recalibrated(net, (batch.images for batch in calibration_batches(size))):
-                tuned = _hits(net, test_batches(size), num_classes)
-        curve.points.append(
-            CurvePoint(
-                size,
-                plain.num_images,
-                plain.top1,
-                None if tuned is None else tuned.top1,
-                plain.balanced,
-                None if tuned is None else tuned.balanced,
-            )
-        )
-        curve.classes.extend((tuned or plain).by_class(size))
-    return curve
+    recalibrate = bool(batch_norms(net))
+    total = len(test_batches) + (len(calibration_batches) if recalibrate else 0)
+    with tqdm(total=total, desc="Evaluating", unit="batch", disable=not show_progress) as bar:
+
+        def shown(batches: Batches, doing: str) -> Iterator[Batch]:
+            for batch in batches:
+                bar.set_postfix_str(f"{batch.image_size} px{doing}")
+                yield batch
+                bar.update()
+
+        statistics: dict[int, Statistics] = {}
+        if recalibrate:
+            calibration = shown(calibration_batches, ", recalibrating")
+            statistics = measured_statistics(net, ((batch.image_size, batch.images) for batch in calibration))
+        plain, tuned = ({size: _Hits.none(num_classes) for size in eval_sizes} for _ in range(2))
+        with evaluating(net), torch.no_grad():
+            for batch in shown(test_batches, ""):
+                size = batch.image_size
+                plain[size] += _hits(net, batch, num_classes)
+                if recalibrate:
+                    with holding(net, statistics[size]):
+                        tuned[size] += _hits(net, batch, num_classes)
+    plain, tuned = ({size: hits.on_host() for size, hits in by_size.items()} for by_size in (plain, tuned))
+    points = [_point(size, plain[size], tuned[size] if recalibrate else None) for size in eval_sizes]
+    best = tuned if recalibrate else plain
+    return Curve(points, [one for size in eval_sizes for one in best[size].by_class(size)])
+
+
+def _point(image_size: int, plain: "_Hits", tuned: "_Hits | None") -> CurvePoint:
+    return CurvePoint(
+        image_size,
+        plain.num_images,
+        plain.top1,
+        None if tuned is None else tuned.top1,
+        plain.balanced,
+        None if tuned is None else tuned.balanced,
+    )
 
 
 @dataclass(frozen=True)
@@ -113,6 +139,17 @@ class _Hits:
 
     images: Tensor
     correct: Tensor
+
+    @classmethod
+    def none(cls, num_classes: int) -> "_Hits":
+        return cls(*(torch.zeros(num_classes, dtype=torch.int64) for _ in range(2)))
+
+    def __add__(self, other: "_Hits") -> "_Hits":
+        device = other.images.device  # all but the first are there: no device has to be waited for
+        return _Hits(self.images.to(device) + other.images, self.correct.to(device) + other.correct)
+
+    def on_host(self) -> "_Hits":
+        return _Hits(self.images.cpu(), self.correct.cpu())
 
     @property
     def num_images(self) -> int:
@@ -137,12 +174,6 @@ class _Hits:
         ]
 
 
-def _hits(net: nn.Module, batches: Iterable[Batch], num_classes: int) -> _Hits:
-    images, correct = (torch.zeros(num_classes, dtype=torch.int64) for _ in range(2))
-    with evaluating(net), torch.no_grad():
-        for batch in batches:
-            images, correct = images.to(batch.targets.device), correct.to(batch.targets.device)
-            right = batch.targets[net(batch.images).argmax(1) == batch.targets]
-            images += torch.bincount(batch.targets, minlength=num_classes)
-            correct += torch.bincount(right, minlength=num_classes)
-    return _Hits(images.cpu(), correct.cpu())
+def _hits(net: nn.Module, batch: Batch, num_classes: int) -> _Hits:
+    right = batch.targets[net(batch.images).argmax(1) == batch.targets]
+    return _Hits(*(torch.bincount(targets, minlength=num_classes) for targets in (batch.targets, right)))

@@ -1,4 +1,4 @@
-"""Batch-norm recalibration: the statistics of a size, put into a network for as long as they are needed."""
+"""Batch-norm recalibration: the statistics of image sizes, put into a network for as long as they are needed."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -25,13 +25,20 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
+Statistics = list[Tensor]  # the buffers of a network's batch norms, in their order
+
+
+@contextmanager
+def holding(model: nn.Module, statistics: Statistics) -> Iterator[None]:
+    """Inside, the batch norms hold these statistics; afterwards their own again."""
+    with _kept(model) as buffers:
+        _load(buffers, statistics)
+        yield
+
+
 @contextmanager
 def recalibrated(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     """Inside, the batch norms hold the statistics of the given images; afterwards the network is as it was.
-
-    The statistics are the plain mean over the batches (cumulative average; Hoffer et al. 2019, arXiv 1908.08986, on
-    calibrating batch norms for a test size). Only batch norms are in train mode meanwhile, so that dropout and
-    stochastic depth stay off.
 
     Args:
         model: any network; without batch norms nothing happens.
@@ -40,34 +47,74 @@ def recalibrated(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
     Raises:
         ValueError: no batches.
     """
-    layers = batch_norms(model)
-    kept = [(buffer, buffer.clone()) for layer in layers for buffer in layer.buffers()]
-    with evaluating(model):
-        try:
-            if layers:
-                _measure(model, layers, batches)
-            yield
-        finally:
-            for buffer, value in kept:
-                buffer.copy_(value)
-
-
-def _measure(model: nn.Module, layers: list[_BatchNorm], batches: Iterable[Tensor]) -> None:
-    momenta = [layer.momentum for layer in layers]
-    for layer in layers:
-        layer.reset_running_stats()
-        layer.momentum = None  # torch's sign for a cumulative average
-        layer.train()
-    measured = 0
-    try:
-        # Compiled, a cumulative average would be a new graph for every batch: its factor is a Python number.
-        with torch.no_grad(), torch.compiler.set_stance("force_eager"):
-            for images in batches:
-                model(images)
-                measured += 1
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-            layer.eval()
+    if not batch_norms(model):
+        yield
+        return
+    measured = measured_statistics(model, ((0, images) for images in batches))
     if not measured:
         raise ValueError("recalibration needs at least one batch of images")
+    with evaluating(model), holding(model, measured[0]):
+        yield
+
+
+def measured_statistics(model: nn.Module, batches: Iterable[tuple[int, Tensor]]) -> dict[int, Statistics]:
+    """Statistics of several image sizes, side by side; the network is left as it was.
+
+    They are the plain mean over the batches of a size (cumulative average; Hoffer et al. 2019, arXiv 1908.08986, on
+    calibrating batch norms for a test size). Only batch norms are in train mode meanwhile, so that dropout and
+    stochastic depth stay off.
+
+    Args:
+        model: a network with batch norms.
+        batches: image sizes and normalised images (batch, 3, image_size, image_size), in any order, batches of a size
+            equally large.
+    """
+    measured: dict[int, Statistics] = {}
+    with _kept(model) as buffers, _averaging_over_batches(model), torch.no_grad():
+        fresh = _copied(buffers)
+        for image_size, images in batches:
+            _load(buffers, measured.get(image_size, fresh))
+            model(images)
+            measured[image_size] = _copied(buffers)
+    return measured
+
+
+@contextmanager
+def _averaging_over_batches(model: nn.Module) -> Iterator[None]:
+    """Inside, the batch norms alone are in train mode, and begin a cumulative average, uncompiled.
+
+    Compiled, it would be a new graph for every batch: its factor is a Python number.
+    """
+    layers = batch_norms(model)
+    momenta = [layer.momentum for layer in layers]
+    with evaluating(model), torch.compiler.set_stance("force_eager"):
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None  # torch's sign for a cumulative average
+            layer.train()
+        try:
+            yield
+        finally:
+            for layer, momentum in zip(layers, momenta, strict=True):
+                layer.momentum = momentum
+
+
+@contextmanager
+def _kept(model: nn.Module) -> Iterator[list[Tensor]]:
+    """The buffers of the batch norms; their values are afterwards what they were."""
+    buffers = [buffer for layer in batch_norms(model) for buffer in layer.buffers()]
+    before = _copied(buffers)
+    try:
+        yield buffers
+    finally:
+        _load(buffers, before)
+
+
+def _copied(buffers: list[Tensor]) -> Statistics:
+    return [buffer.clone() for buffer in buffers]
+
+
+def _load(buffers: list[Tensor], statistics: Statistics) -> None:
+    with torch.no_grad():
+        for buffer, value in zip(buffers, statistics, strict=True):
+            buffer.copy_(value)

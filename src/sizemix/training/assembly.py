@@ -13,6 +13,7 @@ from pytorch_lightning.loggers import WandbLogger
 from torch import nn
 
 from sizemix.callbacks.averaging import WeightAveraging
+from sizemix.callbacks.data_wait import DataWait
 from sizemix.callbacks.determinism import Determinism
 from sizemix.callbacks.expected_end import ExpectedEnd
 from sizemix.callbacks.fitting_batches import FittingBatches
@@ -61,6 +62,7 @@ class Run:
         timer: the seconds of training, kept across resumes.
         best: the callback that keeps the best checkpoint on validation.
         last: the callback that keeps the newest state.
+        data_wait: the callback that measures waiting for data, on this rank.
     """
 
     trainer: pl.Trainer
@@ -71,6 +73,7 @@ class Run:
     timer: Timer
     best: ModelCheckpoint
     last: LastCheckpoint
+    data_wait: DataWait
 
 
 def assemble(config: DictConfig, folder: RunFolder) -> Run:
@@ -127,6 +130,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         every_steps=config.checkpoint.every_steps,
         every_minutes=config.checkpoint.every_minutes,
     )
+    data_wait = DataWait()
     callbacks = [
         scheduler,
         MemoryCheck(scheduler),
@@ -137,6 +141,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         RankStatistics(synchronise=config.trainer.sync_batchnorm),
         ExpectedEnd(),
         Throughput(every_steps=config.trainer.log_every_n_steps),
+        data_wait,
         timer,
         *_time_limit(config, timer),
         best,
@@ -148,7 +153,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         ),
     ]
     trainer = _trainer(config, folder, callbacks=callbacks, loggers=[metrics, *_additional_logger(config, folder)])
-    return Run(trainer, model, datamodule, scheduler, metrics, timer, best, last)
+    return Run(trainer, model, datamodule, scheduler, metrics, timer, best, last, data_wait)
 
 
 def idle_trainer(config: DictConfig) -> pl.Trainer:

@@ -87,6 +87,7 @@ def _summary(
             "images_seen": plan.images_before(run.trainer.global_step),
             "stopped_early": run.trainer.global_step < plan.num_steps,
         },
+        "waiting_for_data": [asdict(wait) | {"share": wait.share} for wait in run.data_wait.waits],
         "seconds": {"training": round(training_seconds(run), 3), "evaluation": round(evaluation_seconds, 3)},
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
         "world_size": run.trainer.world_size,

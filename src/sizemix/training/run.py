@@ -22,8 +22,10 @@ from sizemix.checkpointing.signals import Interrupted, StopSignals, let_through
 from sizemix.checkpointing.stopping import StopBehindStep
 from sizemix.errors import UserError
 from sizemix.evaluation.curve import Curve, accuracy_curve
+from sizemix.limits import available_cores
 from sizemix.report.curve import class_table, curve_table
 from sizemix.report.plan import plan_table, write_plan_csv
+from sizemix.report.waiting import waiting_table
 from sizemix.runs.atomic import remove_partial_files
 from sizemix.runs.folder import RunFolder
 from sizemix.runs.lock import take_lock
@@ -133,6 +135,13 @@ def _report(run: Run, config: DictConfig, folder: RunFolder, curve: Curve, conso
     console.print(curve_table(curve.points, title=f"Test top-1, {title_of(run, config)}"))
     names, size = run.datamodule.dataset.class_names, _nearest(config.sizes.base_size, config.evaluation.eval_sizes)
     console.print(class_table(curve.classes, names, image_size=size))
+    console.print(
+        waiting_table(
+            run.data_wait.waits,
+            num_workers=run.datamodule.num_workers,
+            cores=available_cores() / run.trainer.num_devices,
+        )
+    )
     if run.trainer.global_step < run.scheduler.planned.num_steps:
         console.print(f"Stopped early, behind step {run.trainer.global_step} of {run.scheduler.planned.num_steps}.")
     if run.datamodule.unreadable:
@@ -195,15 +204,16 @@ def _nearest(image_size: int, sizes: Sequence[int]) -> int:
 
 def _evaluate(run: Run, config: DictConfig) -> Curve:
     settings, datamodule = config.evaluation, run.datamodule
+    sizes = list(settings.eval_sizes)
     net = run.model.evaluated.to(run.trainer.strategy.root_device)
     with run.trainer.precision_plugin.forward_context():
         return accuracy_curve(
             net,
-            eval_sizes=list(settings.eval_sizes),
+            eval_sizes=sizes,
             num_classes=len(datamodule.dataset.class_names),
-            test_batches=datamodule.test_batches,
-            calibration_batches=lambda size: datamodule.calibration_batches(
-                size,
+            test_batches=datamodule.test_batches(*sizes),
+            calibration_batches=datamodule.calibration_batches(
+                *sizes,
                 num_images=settings.calibration_images,
                 batch_size=config.recipe.base_batch_size,
                 augment=settings.calibration_transform == "train",
