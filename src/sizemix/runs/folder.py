@@ -48,8 +48,13 @@ class RunFolder:
             UserError: the folder holds a run already.
         """
         folder = cls(path)
-        if folder.config_file.exists():
-            raise UserError(f"{path} holds a run already; continue it with resume={path}, or start a second later.")
+        folder.path.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.config_file.touch(exist_ok=False)  # claims it: another run may start in the same second
+        except FileExistsError as error:
+            raise UserError(
+                f"{path} holds a run already; continue it with resume={path}, or start a second later."
+            ) from error
         config.run_id = config.run_id or secrets.token_hex(4)
         OmegaConf.resolve(config)
         folder.save_config(config)
