@@ -51,6 +51,7 @@ def test_the_learning_rate_follows_images_seen_not_steps():
         (lambda: CosineLR(warmup=1.0), "warmup: expected a fraction"),
         (lambda: StepLR([0.8, 0.5]), "milestones: expected increasing fractions"),
         (lambda: StepLR([0.5, 1.2]), "milestones"),
+        (lambda: StepLR([0.5], gamma=math.nan), "gamma: expected a positive number, got nan"),
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "sdg", "lr": 0.1}), "got 'sdg'"),
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "adamw", "lr": 0.1, "nesterov": True}), "does not take"),
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "sgd", "lr": -1.0}), "Invalid learning rate"),

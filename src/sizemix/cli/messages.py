@@ -7,6 +7,8 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError
 
+_LISTS_OF_SIZES = ("image_sizes", "relative_sizes", "shares")
+
 
 def one_sentence(error: Exception) -> str:
     """What was expected, what came, and what to do, without line breaks."""
@@ -36,6 +38,9 @@ def _unknown_choice(path: str, choices: Sequence[str]) -> str:
 def _unknown_option(full_key: str, siblings: DictConfig) -> str:
     group, _, key = full_key.rpartition(".")
     similar = get_close_matches(key, [str(name) for name in siblings], n=1)
-    hint = f"; did you mean {similar[0]}?" if similar else "."
+    if group == "sizes" and key in _LISTS_OF_SIZES:
+        hint = "; sizes=mixed takes lists of sizes and shares."
+    else:
+        hint = f"; did you mean {similar[0]}?" if similar else "."
     known = ", ".join(sorted(str(name) for name in siblings if name not in ("hydra", "_target_")))
     return f"unknown option {full_key}: expected one of those {f'of {group}' if group else 'there are'}: {known}{hint}"

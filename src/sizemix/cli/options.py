@@ -1,6 +1,7 @@
 """Checks the kinds of a run's options before anything heavy is imported; their owners check what the values mean."""
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from math import isfinite
 from typing import Any
@@ -22,7 +23,7 @@ class _Number:
     def accepts(self, value: Any) -> bool:
         if value is None:
             return self.optional
-        whole_enough = isinstance(value, int) or (self.kind is float and isinstance(value, float))
+        whole_enough = isinstance(value, int) or (self.kind is float and isinstance(value, float) and isfinite(value))
         return whole_enough and not isinstance(value, bool) and self.minimum <= value <= self.maximum
 
     def __str__(self) -> str:
@@ -41,14 +42,18 @@ class _Numbers:
 
     of: _Number
     optional: bool = False
+    distinct: bool = False
 
     def accepts(self, value: Any) -> bool:
         if value is None:
             return self.optional
-        return isinstance(value, ListConfig) and len(value) > 0 and all(self.of.accepts(item) for item in value)
+        if not isinstance(value, ListConfig) or not all(self.of.accepts(item) for item in value):
+            return False
+        return len(value) > 0 and (not self.distinct or len(set(value)) == len(value))
 
     def __str__(self) -> str:
-        return f"a list like [1,2], each item {self.of}{', or null' if self.optional else ''}"
+        item = f"each item {self.of}{' and there once' if self.distinct else ''}"
+        return f"a list like [1,2], {item}{', or null' if self.optional else ''}"
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ _OPTIONS: dict[str, _Kind] = {
     "trainer.gradient_clip_val": _Number(float, optional=True),
     "trainer.log_every_n_steps": _Number(int, 1),
     "trainer.enable_progress_bar": _OneOf((True, False)),
-    "evaluation.eval_sizes": _Numbers(_Number(int, 1)),
+    "evaluation.eval_sizes": _Numbers(_Number(int, 1), distinct=True),
     "evaluation.val_size": _Number(int, 1),
     "evaluation.batch_size": _Number(int, 1),
     "evaluation.calibration_images": _Number(int, 1),
@@ -162,7 +167,8 @@ _OPTIONS: dict[str, _Kind] = {
     "checkpoint.every_minutes": _Number(float, optional=True),
 }
 
-# Options that only some choices of their group have; a user's own data set, model or schedule has others.
+# Options that only some choices of their group have; a user's own data set, model or schedule has others, and so has
+# an optimizer.
 _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
     "data.crop_padding": _Number(int),
     "data.val_fraction": _Number(float, maximum=0.99),
@@ -176,6 +182,10 @@ _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
     "model.pretrained": _OneOf((True, False)),
     "model.drop_path_rate": _Number(float, maximum=0.99),
     "model.compile": _OneOf((True, False)),
+    "recipe.optimizer.lr": _Number(float),
+    "recipe.optimizer.weight_decay": _Number(float),
+    "recipe.optimizer.momentum": _Number(float),
+    "recipe.optimizer.layer_decay": _Number(float, optional=True),
     "sizes.image_sizes": _Numbers(_Number(int, 1), optional=True),
     "sizes.relative_sizes": _Numbers(_Number(float), optional=True),
     "sizes.shares": _Numbers(_Number(float), optional=True),
@@ -222,16 +232,16 @@ def check_options(config: DictConfig) -> None:
             f"trainer.{cut[0]} would cut the size plan short, so that images are skipped; "
             "expected the run's length in trainer.max_epochs, its images in data.train_images."
         )
-    present = {
-        name: kind for name, kind in _SOME_CHOICES_OPTIONS.items() if name.split(".")[1] in config[name.split(".")[0]]
-    }
     limit = config.trainer.get("max_time")
     if limit is not None and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", str(limit)):
         raise UserError(f"trainer.max_time: expected days:hours:minutes:seconds, as 00:12:00:00, got {limit!r}.")
-    for name, kind in (_OPTIONS | present).items():
+    for name, kind in (_OPTIONS | _SOME_CHOICES_OPTIONS).items():
         value = OmegaConf.select(config, name)
-        if not kind.accepts(value):
+        if not kind.accepts(value) and (name in _OPTIONS or _has(config, name)):
             raise UserError(f"{name}: expected {kind}, got {value!r}.")
+    for name, number in _numbers_of(config.recipe.optimizer, "recipe.optimizer"):
+        if not isfinite(number):
+            raise UserError(f"{name}: expected a finite number, got {number}.")
     if config.data.num_workers != "auto" and not _WORKERS.accepts(config.data.num_workers):
         raise UserError(f"data.num_workers: expected {_WORKERS} or auto, got {config.data.num_workers!r}.")
     if config.trainer.sync_batchnorm and config.training.train_only in ("head", "head_and_last_norm"):
@@ -239,3 +249,21 @@ def check_options(config: DictConfig) -> None:
             f"trainer.sync_batchnorm: expected false with training.train_only={config.training.train_only}, which "
             "keeps the batch-norm statistics of frozen layers, got true."
         )
+
+
+def _has(config: DictConfig, name: str) -> bool:
+    """Whether an option is there, be it null."""
+    group, _, key = name.rpartition(".")
+    return key in OmegaConf.select(config, group)
+
+
+def _numbers_of(settings: Any, name: str) -> Iterator[tuple[str, float]]:
+    """The numbers in settings of any depth, such as an optimizer's two betas."""
+    if isinstance(settings, DictConfig):
+        for key, value in settings.items():
+            yield from _numbers_of(value, f"{name}.{key}")
+    elif isinstance(settings, ListConfig):
+        for value in settings:
+            yield from _numbers_of(value, name)
+    elif isinstance(settings, int | float):
+        yield name, settings

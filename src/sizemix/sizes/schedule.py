@@ -69,6 +69,19 @@ def mixed(
     return MixedSizes(sizes, tuple(shares) if shares is not None else (1 / len(sizes),) * len(sizes))
 
 
+def fixed(*, base_size: int, multiple_of: int = 1) -> MixedSizes:
+    """One size for the whole run.
+
+    Args:
+        base_size: side in pixels.
+        multiple_of: what it must be a multiple of.
+
+    Raises:
+        UserError: it is none.
+    """
+    return mixed(base_size=base_size, image_sizes=[base_size], multiple_of=multiple_of)
+
+
 def size_range(
     *,
     base_size: int,

@@ -64,6 +64,9 @@ class StepLR:
                 f"got {list(self.milestones)}."
             )
 
+        if not 0 < self.gamma < math.inf:
+            raise UserError(f"recipe.lr_schedule.gamma: expected a positive number, got {self.gamma}.")
+
     def factor(self, progress: float) -> float:
         """Factor at a progress from 0 to 1."""
         if progress < self.warmup:
