@@ -100,7 +100,7 @@ def test_a_flipped_bit_in_a_jpeg_is_noticed_or_does_little(tmp_path, seed):
     data[rng.integers(len(data))] ^= 1 << rng.integers(8)
     (tmp_path / "flipped.jpg").write_bytes(data)
     try:
-        pixels, _ = open_photo(str(tmp_path / "flipped.jpg")).pixels(1)
+        pixels = open_photo(str(tmp_path / "flipped.jpg")).pixels(1).pixels
     except (ValueError, OSError, SyntaxError):
         return
     assert pixels.shape[2] == 3

@@ -179,7 +179,7 @@ class DecodedInFull:
         self.width, self.height, self.orientation = photo.width, photo.height, photo.orientation
         self._photo = photo
 
-    def pixels(self, denominator):
+    def pixels(self, denominator, region=None):
         return self._photo.pixels(1)
 
 

@@ -26,7 +26,7 @@ def saved(image, path, **options):
 
 
 def read(path):
-    pixels, denominator = open_photo(path).pixels(1)
+    pixels, denominator, *_ = open_photo(path).pixels(1)
     assert denominator == 1
     return pixels
 
@@ -100,8 +100,8 @@ def test_jpegs_are_decoded_at_the_scale_asked_for_by_either_path(tmp_path, denom
     noise = np.random.default_rng(0).integers(0, 255, (height // 8 + 1, width // 8 + 1, 3), dtype=np.uint8)
     photo = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
     path = saved(photo, tmp_path / "photo.jpg", **options)
-    fast, reached = open_photo(path).pixels(denominator)
-    by_pillow, also_reached = photos._ByPillow((tmp_path / "photo.jpg").read_bytes()).pixels(denominator)
+    fast, reached, *_ = open_photo(path).pixels(denominator)
+    by_pillow, also_reached, *_ = photos._ByPillow((tmp_path / "photo.jpg").read_bytes()).pixels(denominator)
     assert reached == also_reached == denominator
     assert fast.shape == by_pillow.shape == (-(-height // denominator), -(-width // denominator), 3)
     assert np.abs(fast.astype(int) - by_pillow).max() <= 2
@@ -130,7 +130,7 @@ def test_what_libjpeg_turbo_does_not_take_pillow_may(tmp_path, monkeypatch):
 
     path = saved(Image.new("RGB", (64, 48), (10, 200, 30)), tmp_path / "odd.jpg")
     monkeypatch.setattr(simplejpeg, "decode_jpeg", refuse)
-    pixels, denominator = open_photo(path).pixels(2)
+    pixels, denominator, *_ = open_photo(path).pixels(2)
     assert (pixels.shape, denominator) == ((24, 32, 3), 2)
 
 

@@ -52,18 +52,22 @@ class Crop:
 
 
 def cut(photo: Photo, crops: Sequence[Crop], coarse: int, *, interpolation: str) -> None:
-    """Decodes a photo once, and fills its crops.
+    """Decodes a photo, or the part of it that all crops lie in, once, and fills the crops.
 
     Args:
         photo: the photo.
-        crops: of any sizes.
+        crops: at least one, of any sizes.
         coarse: the denominator to decode it at.
         interpolation: bilinear or bicubic, antialiased.
     """
-    pixels, decoded = photo.pixels(coarse)
-    for crop in crops:
-        left, top, right, bottom = (edge * coarse // decoded for edge in grid_box(photo, crop.box, coarse))
-        _resize(torch.from_numpy(pixels[top:bottom, left:right]), crop.pixels, interpolation)
+    boxes = [grid_box(photo, crop.box, coarse) for crop in crops]
+    lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+    decoded = photo.pixels(coarse, (min(lefts), min(tops), max(rights), max(bottoms)))
+    finer = coarse // decoded.denominator
+    for crop, (left, top, right, bottom) in zip(crops, boxes, strict=True):
+        rows = slice(top * finer - decoded.top, bottom * finer - decoded.top)
+        columns = slice(left * finer - decoded.left, right * finer - decoded.left)
+        _resize(torch.from_numpy(decoded.pixels[rows, columns]), crop.pixels, interpolation)
         _turn(crop.pixels, photo.orientation, mirrored=crop.mirrored)
 
 

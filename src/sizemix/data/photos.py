@@ -11,12 +11,14 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
+
+from sizemix.data.jpeg_cut import Region
 
 _ORIENTATION_TAG, _TURNED, _ONE_SHORT = 0x0112, (5, 6, 7, 8), (3, 1)
 _APP1, _START_OF_SCAN = 0xE1, 0xDA
@@ -26,6 +28,22 @@ _DAMAGED = re.compile("Premature end|Corrupt JPEG data")
 
 # A photo of over 89 million pixels is refused before it takes memory, like any broken file.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+
+class Decoded(NamedTuple):
+    """Pixels of a photo, or of a part of it that holds what was asked for.
+
+    Attributes:
+        pixels: (height, width, 3) uint8, as stored, not turned.
+        denominator: they are those of the photo at 1 / denominator of its sides.
+        left: where in that they begin.
+        top: where in that they begin.
+    """
+
+    pixels: NDArray[np.uint8]
+    denominator: int
+    left: int = 0
+    top: int = 0
 
 
 class Photo(Protocol):
@@ -43,11 +61,12 @@ class Photo(Protocol):
     def orientation(self) -> int:
         """How the photo is to be turned, in EXIF's numbers: from 1, as it is stored, to 8."""
 
-    def pixels(self, denominator: int) -> tuple[NDArray[np.uint8], int]:
+    def pixels(self, denominator: int, region: Region | None = None) -> Decoded:
         """Decodes the photo at 1 / denominator of its sides (1, 2, 4 or 8), or larger where its format has no such way.
 
-        Returns:
-            (height, width, 3) as stored, not turned; and the denominator at which it is.
+        Args:
+            denominator: of the scale.
+            region: left, top, right, bottom of the part that is needed, as stored, at that scale; None: all of it.
         """
 
 
@@ -78,13 +97,13 @@ class _Jpeg:
     height: int
     orientation: int
 
-    def pixels(self, denominator: int) -> tuple[NDArray[np.uint8], int]:
+    def pixels(self, denominator: int, region: Region | None = None) -> Decoded:
         turned = self.orientation in _TURNED
         width, height = (self.height, self.width) if turned else (self.width, self.height)
         # simplejpeg takes the smallest scale that keeps these: the very 1 / denominator.
         least = {"min_width": -(-width // denominator), "min_height": -(-height // denominator)}
         try:
-            return simplejpeg.decode_jpeg(self.data, **(least if denominator > 1 else {})), denominator
+            return Decoded(simplejpeg.decode_jpeg(self.data, **(least if denominator > 1 else {})), denominator)
         except ValueError as error:
             if _DAMAGED.search(str(error)):
                 raise
@@ -117,13 +136,13 @@ class _ByPillow:
         self.orientation = _known(self._image.getexif().get(_ORIENTATION_TAG))
         self.width, self.height = (height, width) if self.orientation in _TURNED else (width, height)
 
-    def pixels(self, denominator: int) -> tuple[NDArray[np.uint8], int]:
+    def pixels(self, denominator: int, region: Region | None = None) -> Decoded:
         if denominator > 1 and self._image.format in ("JPEG", "MPO"):
             width, height = self._image.size
             image = Image.open(io.BytesIO(self._data))
             image.draft(None, (width // denominator, height // denominator))
-            return np.array(_rgb(image)), denominator
-        return np.array(_rgb(self._image)), 1
+            return Decoded(np.array(_rgb(image)), denominator)
+        return Decoded(np.array(_rgb(self._image)), 1)
 
 
 def _orientation(data: bytes) -> int:
