@@ -1,6 +1,7 @@
 """When the newest checkpoint is written."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -26,6 +27,7 @@ class LastCheckpoint(Checkpoint):
         path: the file; replaced at every save.
         previous: where the replaced one goes.
         metrics: rows of the run; those up to the saved step are written with the checkpoint.
+        check: called on all ranks before a save; raises where the state must not take the place of the one before.
         log_every_steps: the trainer's logging interval, optimizer steps.
         every_steps: optimizer steps between saves; None does not count steps.
         every_minutes: minutes between saves; None does not look at the clock.
@@ -40,6 +42,7 @@ class LastCheckpoint(Checkpoint):
         *,
         previous: Path,
         metrics: MetricsCsv,
+        check: Callable[[pl.Trainer], None],
         log_every_steps: int,
         every_steps: int | None,
         every_minutes: float | None,
@@ -50,6 +53,7 @@ class LastCheckpoint(Checkpoint):
         self._path = path
         self._previous = previous
         self._metrics = metrics
+        self._check = check
         self._log_every_steps = log_every_steps
         self._every_steps = every_steps
         self._every_seconds = None if every_minutes is None else 60 * every_minutes
@@ -70,6 +74,7 @@ class LastCheckpoint(Checkpoint):
         """Saves behind a whole step, unless this step has been saved already; on all ranks."""
         if trainer.global_step == self._saved_step:
             return
+        self._check(trainer)
         if trainer.global_step % self._log_every_steps == 0:
             # Lightning logs a step behind this hook, and a resumed run would not log it again.
             logged = trainer.logged_metrics  # besides this step's figures those of the last validation
@@ -79,6 +84,7 @@ class LastCheckpoint(Checkpoint):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Saves; validation is over by now."""
+        self._check(trainer)
         self._save(trainer)
 
     def _due(self, trainer: pl.Trainer) -> bool:

@@ -261,7 +261,7 @@ def _numbers_of(settings: Any, name: str) -> Iterator[tuple[str, float]]:
     """The numbers in settings of any depth, such as an optimizer's two betas."""
     if isinstance(settings, DictConfig):
         for key, value in settings.items():
-            yield from _numbers_of(value, f"{name}.{key}")
+            yield from _numbers_of(value, ".".join((name, str(key))))
     elif isinstance(settings, ListConfig):
         for value in settings:
             yield from _numbers_of(value, name)

@@ -16,6 +16,7 @@ from sizemix.callbacks.averaging import WeightAveraging
 from sizemix.callbacks.data_wait import DataWait
 from sizemix.callbacks.determinism import Determinism
 from sizemix.callbacks.expected_end import ExpectedEnd
+from sizemix.callbacks.finite import FiniteTraining
 from sizemix.callbacks.fitting_batches import FittingBatches
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.callbacks.memory_check import MemoryCheck
@@ -122,10 +123,12 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         save_on_train_epoch_end=False,
         enable_version_counter=False,
     )
+    finite = FiniteTraining(log_every_steps=config.trainer.log_every_n_steps)
     last = LastCheckpoint(
         folder.last_checkpoint,
         previous=folder.previous_checkpoint,
         metrics=metrics,
+        check=finite.check,
         log_every_steps=config.trainer.log_every_n_steps,
         every_steps=config.checkpoint.every_steps,
         every_minutes=config.checkpoint.every_minutes,
@@ -135,6 +138,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         scheduler,
         MemoryCheck(scheduler),
         Determinism(config.seed),
+        finite,
         *_smoothing(config, schedule),
         *_averaging(config),
         *_early_stopping(config, model),
