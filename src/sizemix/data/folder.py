@@ -1,25 +1,18 @@
 """A folder of photos as a data set: its classes, its broken files, its splits."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from PIL import Image
-from torch import Tensor
 from tqdm import tqdm
 
-from sizemix.data.appearance import Appearance
 from sizemix.data.cropping import GAP
 from sizemix.data.crops import RandomResizedCrop
-from sizemix.data.photo_batches import PhotoBatches
+from sizemix.data.photo_sets import PhotoDataset, photo_dataset, with_held_out
 from sizemix.data.photos import Photo, open_photo, photo_size
-from sizemix.data.preprocessing import Preprocessing
-from sizemix.data.sources import balanced_head
-from sizemix.data.splits import SPLITS, SplitFile, hold_out, read_split
+from sizemix.data.splits import SplitFile, read_split
 from sizemix.errors import UserError
 
 _TOLERATED_PART, _TOLERATED_NUMBER = 0.01, 10
@@ -60,77 +53,13 @@ class PhotoFiles:
         """Reads the file, and what its header says."""
         return open_photo(f"{self.root}/{self.paths[index]}")
 
-
-@dataclass(frozen=True)
-class FileSplit:
-    """Labelled image files of one split.
-
-    Attributes:
-        root: what paths are relative to.
-        paths: one a file.
-        targets: (num_images,) class numbers, int64.
-        crop: what training shows of a photo.
-        decode_gap: pixels decoded for each pixel of a crop, at least, where less than all are.
-    """
-
-    root: Path
-    paths: Sequence[str]
-    targets: Tensor
-    crop: RandomResizedCrop
-    decode_gap: float = GAP
-
-    def subset(self, rows: Tensor) -> "FileSplit":
+    def subset(self, rows: Sequence[int]) -> "PhotoFiles":
         """Only those files, in that order."""
-        return replace(self, paths=[self.paths[row] for row in rows.tolist()], targets=self.targets[rows])
+        return PhotoFiles(self.root, [self.paths[row] for row in rows])
 
-    def batches(self, *, appearance: Appearance, flip: bool, preprocessing: Preprocessing) -> PhotoBatches:
-        """Photos decoded as they are asked for."""
-        return PhotoBatches(
-            PhotoFiles(self.root, self.paths),
-            self.targets,
-            crop=self.crop,
-            gap=self.decode_gap,
-            flip=flip,
-            appearance=appearance,
-            preprocessing=preprocessing,
-        )
-
-
-@dataclass(frozen=True)
-class FolderDataset:
-    """A data set of image files.
-
-    Attributes:
-        name: what figures and reports call it.
-        class_names: names of the classes' folders, sorted.
-        train: training files.
-        val: files that model selection looks at.
-        test: files that choose nothing and are read once, at the end.
-        files: all of them, for split.csv.
-        broken: files that were left out, with the reason.
-    """
-
-    name: str
-    class_names: tuple[str, ...]
-    train: FileSplit
-    val: FileSplit
-    test: FileSplit
-    files: Sequence[SplitFile]
-    broken: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def preprocessing(self) -> Preprocessing | None:
-        """None: photos are shown as the network's configuration says."""
-        return None
-
-    @cached_property
-    def fingerprint(self) -> str:
-        """Names all files, their order, classes and splits; not their contents."""
-        digest = hashlib.sha256(repr((self.class_names, self.train.crop, self.train.decode_gap)).encode())
-        for split in (self.train, self.val, self.test):
-            digest.update("\n".join(split.paths).encode())
-            digest.update(split.targets.numpy().tobytes())
-        return digest.hexdigest()
+    def size(self, index: int) -> tuple[int, int]:
+        """Width and height of the upright photo, from the file's header."""
+        return photo_size(self.root / self.paths[index])
 
 
 def folder(
@@ -150,7 +79,7 @@ def folder(
     crop_aspect: tuple[float, float] = (3 / 4, 4 / 3),
     crop_reference_size: int | None = None,
     decode_gap: float = GAP,
-) -> FolderDataset:
+) -> PhotoDataset:
     """Photos in a folder for each class, or in train/, val/ and test/ with a folder for each class in each.
 
     Without those, or without one of them, a stratified part is held out. Every file's header is read first; broken
@@ -184,41 +113,90 @@ def folder(
         files, broken = read_split(Path(split_file)), dict[str, str]()
     else:
         files, broken = _scanned(where, val_dir=val_dir, test_dir=test_dir, allow_broken=allow_broken)
-        files = _with_held_out(
+        files = with_held_out(
             files, {"val": val_fraction, "test": test_fraction}, seed=split_seed, group_pattern=group_pattern
         )
-    class_names = tuple(sorted({file.class_name for file in files}))
-    crop = RandomResizedCrop((crop_scale[0], crop_scale[1]), (crop_aspect[0], crop_aspect[1]), crop_reference_size)
-    train, val, test = (_split(where, files, split, class_names, crop, decode_gap) for split in SPLITS)
-    name = name or where.resolve().name
-    if train_images is not None:
-        train = train.subset(balanced_head(train.targets, train_images, len(class_names)))
-        name = f"{name}, {train_images:,} training images"
-    return FolderDataset(name, class_names, train, val, test, files, broken)
+    return photo_dataset(
+        files,
+        lambda paths: PhotoFiles(where, paths),
+        name=name or where.resolve().name,
+        crop=RandomResizedCrop((crop_scale[0], crop_scale[1]), (crop_aspect[0], crop_aspect[1]), crop_reference_size),
+        decode_gap=decode_gap,
+        train_images=train_images,
+        broken=broken,
+    )
+
+
+def find_files(root: Path, *, val_dir: str | None, test_dir: str | None) -> list[SplitFile]:
+    """All image files, with the split that their folder says or train.
+
+    Raises:
+        UserError: no folder, no images, a single class, classes that differ between splits.
+    """
+    if not root.is_dir():
+        raise UserError(f"data.root: expected a folder with a folder for each class, got {root}, which is no folder.")
+    parts = _parts(root, val_dir=val_dir, test_dir=test_dir)
+    files = [file for split, part in parts.items() for file in _images_of(root, part, split)]
+    _check_classes(root, parts, files)
+    return files
+
+
+def readable_files(
+    root: Path, files: Sequence[SplitFile], broken: Mapping[str, str], *, val_dir: str | None, test_dir: str | None
+) -> list[SplitFile]:
+    """Those that are not broken.
+
+    Raises:
+        UserError: nothing is left of a class.
+    """
+    readable = [file for file in files if file.path not in broken]
+    _check_classes(root, _parts(root, val_dir=val_dir, test_dir=test_dir), readable)
+    return readable
+
+
+def refuse_many_broken(broken: Mapping[str, str], *, number: int, root: Path, option: str) -> None:
+    """What many broken files are answered with.
+
+    Args:
+        broken: reason by path.
+        number: of all files.
+        root: of the files.
+        option: goes on nevertheless.
+
+    Raises:
+        BrokenFilesError: over 1 % of the files, and more than 10.
+    """
+    if len(broken) > max(_TOLERATED_NUMBER, _TOLERATED_PART * number):
+        example = next(iter(broken))
+        raise BrokenFilesError(
+            f"{len(broken)} of {number} files in {root} cannot be read as images, such as {example} "
+            f"({broken[example]}); mend or remove them, or set {option} to go on without them.",
+            broken,
+        )
+
+
+def why_broken(error: Exception, path: Path) -> str:
+    """The reason as one line, without the folder's name."""
+    return " ".join(f"{type(error).__name__}: {error}".replace(str(path), path.name).split())
 
 
 def _scanned(
     root: Path, *, val_dir: str | None, test_dir: str | None, allow_broken: bool
 ) -> tuple[list[SplitFile], dict[str, str]]:
     """All readable files, with the split that their folder says or train; and the broken ones."""
-    if (root / "train").is_dir():
-        folders = {"train": "train", "val": val_dir, "test": test_dir}
-        parts = {split: root / name for split, name in folders.items() if name and (root / name).is_dir()}
-    else:
-        parts = {"train": root}
-    files = [file for split, part in parts.items() for file in _images_of(root, part, split)]
-    _check_classes(root, parts, files)
+    files = find_files(root, val_dir=val_dir, test_dir=test_dir)
     broken = dict(_broken(root, files))
-    if len(broken) > max(_TOLERATED_NUMBER, _TOLERATED_PART * len(files)) and not allow_broken:
-        example = next(iter(broken))
-        raise BrokenFilesError(
-            f"{len(broken)} of {len(files)} files in {root} cannot be read as images, such as {example} "
-            f"({broken[example]}); mend or remove them, or set data.allow_broken=true to go on without them.",
-            broken,
-        )
-    readable = [file for file in files if file.path not in broken]
-    _check_classes(root, parts, readable)
-    return readable, broken
+    if not allow_broken:
+        refuse_many_broken(broken, number=len(files), root=root, option="data.allow_broken=true")
+    return readable_files(root, files, broken, val_dir=val_dir, test_dir=test_dir), broken
+
+
+def _parts(root: Path, *, val_dir: str | None, test_dir: str | None) -> dict[str, Path]:
+    """The folder of each split that has one; that of train holds everything where it is not in parts."""
+    if not (root / "train").is_dir():
+        return {"train": root}
+    folders = {"train": "train", "val": val_dir, "test": test_dir}
+    return {split: root / name for split, name in folders.items() if name and (root / name).is_dir()}
 
 
 def _images_of(root: Path, part: Path, split: str) -> Iterator[SplitFile]:
@@ -266,36 +244,5 @@ def _reason(path: Path) -> str | None:
     try:
         photo_size(path)
     except Exception as error:  # whatever one of Pillow's readers raises on bytes that are not what they seem
-        return " ".join(f"{type(error).__name__}: {error}".replace(str(path), path.name).split())
+        return why_broken(error, path)
     return None
-
-
-def _with_held_out(
-    files: Sequence[SplitFile], fractions: Mapping[str, float], *, seed: int, group_pattern: str | None
-) -> list[SplitFile]:
-    """Draws the splits that no folder gave from the training files."""
-    left = 1.0  # of the files, as fractions are of all of them
-    for number, (split, fraction) in enumerate(fractions.items()):
-        if any(file.split == split for file in files):
-            continue
-        if not 0 < fraction < left:
-            raise UserError(f"data.{split}_fraction: expected a part between 0 and {left:.3g}, got {fraction}.")
-        candidates = [(file.path, file.class_name) for file in files if file.split == "train"]
-        drawn = hold_out(candidates, fraction / left, seed=seed + number * 2**32, group_pattern=group_pattern)
-        left -= fraction
-        files = [replace(file, split=split) if file.path in drawn else file for file in files]
-    return list(files)
-
-
-def _split(
-    root: Path,
-    files: Iterable[SplitFile],
-    split: str,
-    class_names: Sequence[str],
-    crop: RandomResizedCrop,
-    decode_gap: float,
-) -> FileSplit:
-    number = {name: at for at, name in enumerate(class_names)}
-    own = [file for file in files if file.split == split]
-    targets = torch.tensor([number[file.class_name] for file in own], dtype=torch.int64)
-    return FileSplit(root, [file.path for file in own], targets, crop, decode_gap)

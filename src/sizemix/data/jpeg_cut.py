@@ -1,9 +1,9 @@
 """Cuts a JPEG to the part that a crop needs, without decoding anything.
 
-A JPEG's image data are blocks of pixels (MCUs, 8 or 16 pixels wide and high) from left to right and top to bottom, each
-coded as a difference from the one before. Behind a restart marker that begins anew. Where every row of MCUs has markers
-at the same places, the photo falls into tiles, and any rectangle of tiles is a JPEG too: its bytes strung together, with
-its own width and height in the header and its markers numbered anew.
+A JPEG's image data are blocks of pixels (MCUs, 8 or 16 pixels wide and high) from left to right and top to bottom,
+each coded as a difference from the one before. Behind a restart marker that begins anew. Where every row of MCUs has
+markers at the same places, the photo falls into tiles, and any rectangle of tiles is a JPEG too: its bytes strung
+together, with its own width and height in the header and its markers numbered anew.
 """
 
 from collections.abc import Iterator

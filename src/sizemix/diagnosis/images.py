@@ -13,8 +13,7 @@ from torch import nn
 from tqdm import tqdm
 
 from sizemix.data.datamodule import SizedDataModule
-from sizemix.data.folder import FileSplit, FolderDataset
-from sizemix.data.photos import photo_size
+from sizemix.data.photo_sets import PhotoDataset, PhotoSplit
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.sources import DataSource, LabelledSplit
 from sizemix.diagnosis.finding import Check, Finding
@@ -41,7 +40,7 @@ def check_images(config: DictConfig) -> Check[DataSource]:
     splits = {"training": dataset.train, "validation": dataset.val, "the test": dataset.test}
     numbers = ", ".join(f"{len(split.targets):,} for {purpose}" for purpose, split in splits.items())
     yield Finding("images", f"{dataset.name}: {numbers}")
-    if isinstance(dataset, FolderDataset) and dataset.broken:
+    if isinstance(dataset, PhotoDataset) and dataset.broken:
         path, reason = next(iter(dataset.broken.items()))
         remedy = f"mend or remove the broken files, such as {path} ({reason}); training leaves them out."
         yield Finding("files", f"{len(dataset.broken)} cannot be read", "warning", remedy)
@@ -73,11 +72,11 @@ def _balance(names: tuple[str, ...], numbers: list[int], imbalance: str | None) 
 
 def check_sides(dataset: DataSource, *, largest_size: int) -> Check[None]:
     """The short sides of a sample of photos, against the largest training size in pixels; nothing of other data."""
-    if not isinstance(dataset.train, FileSplit):
+    if not isinstance(dataset.train, PhotoSplit):
         return
-    root, paths = dataset.train.root, dataset.train.paths
-    sampled = paths[:: -(-len(paths) // _PHOTOS_IN_A_SAMPLE)]
-    sides = sorted(min(photo_size(root / path)) for path in sampled)
+    photos = dataset.train.photos
+    sampled = range(0, len(photos), -(-len(photos) // _PHOTOS_IN_A_SAMPLE))
+    sides = sorted(min(photos.size(index)) for index in sampled)
     text = f"short side {sides[0]} to {sides[-1]} px, median {median(sides):g} px, of {len(sides)} photos"
     if median(sides) >= largest_size:
         yield Finding("photos", text)

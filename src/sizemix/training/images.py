@@ -10,8 +10,9 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from sizemix.data.appearance import appearance
 from sizemix.data.datamodule import SizedDataModule
-from sizemix.data.folder import BrokenFilesError, FolderDataset
+from sizemix.data.folder import BrokenFilesError
 from sizemix.data.mixing import Mixing
+from sizemix.data.photo_sets import PhotoDataset
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.sources import DataSource
 from sizemix.data.splits import write_split
@@ -41,7 +42,7 @@ def open_dataset(config: DictConfig, folder: RunFolder) -> DataSource:
     except BrokenFilesError as error:
         _write_broken(error.broken, folder)
         raise UserError(f"{error} All of them are listed in {folder.broken_csv}.") from error
-    if isinstance(dataset, FolderDataset) and not folder.split_csv.exists():
+    if isinstance(dataset, PhotoDataset) and not folder.split_csv.exists():
         if dataset.broken:
             _write_broken(dataset.broken, folder)
             print(f"Left out {len(dataset.broken)} broken files, listed in {folder.broken_csv}")
