@@ -1,0 +1,264 @@
+"""Paths of runs in, everything that a report of them says out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sizemix.comparison.arms import (
+    Arm,
+    environment_differences,
+    group_into_arms,
+    with_baseline_first,
+    without_other_data,
+)
+from sizemix.comparison.discovery import find_runs
+from sizemix.comparison.reading import read_run
+from sizemix.comparison.records import RunRecord, SetAside
+from sizemix.comparison.statistics import CONFIDENCE, PairedTest, bootstrap_intervals, holm, paired_test
+from sizemix.comparison.training import ComputeUnit, Reaching, Spent, compute_unit, final_accuracy, reaching, spent
+from sizemix.errors import UserError
+
+DEFAULT_MARGIN = 0.005  # half a point
+
+
+@dataclass(frozen=True)
+class SizeDifference:
+    """An arm against the baseline at one test size.
+
+    Attributes:
+        image_size: pixels.
+        test: over paired seeds.
+        adjusted_p: corrected for the number of sizes (Holm); None where there is no test.
+        image_low, image_high: the bootstrap's interval over seeds and test images; None without predictions.
+    """
+
+    image_size: int
+    test: PairedTest
+    adjusted_p: float | None
+    image_low: float | None
+    image_high: float | None
+
+    @property
+    def verdict(self) -> str:
+        """Better or worse, where neither other seeds nor other test images would say otherwise; else unclear."""
+        if self.adjusted_p is None or self.adjusted_p >= 1 - CONFIDENCE:
+            return "unclear"
+        if self.image_low is not None and self.image_high is not None and self.image_low <= 0 <= self.image_high:
+            return "unclear"
+        return "better" if self.test.mean > 0 else "worse"
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The smallest test size at which an arm is, in the mean, as good as the baseline at its base size.
+
+    Attributes:
+        image_size: pixels.
+        accuracy: of the arm there, mean over the paired seeds.
+        test: of the arm there against the baseline at its base size, over paired seeds.
+        relative_gflops: inference compute of an image against the baseline's at its base size; None where not recorded.
+    """
+
+    image_size: int
+    accuracy: float
+    test: PairedTest
+    relative_gflops: float | None
+
+
+@dataclass(frozen=True)
+class Versus:
+    """An arm against the baseline.
+
+    Attributes:
+        arm: the one.
+        seeds: that both have.
+        by_size: differences at the sizes that both were tested at, by increasing size.
+        crossing: None where the arm is never as good as that, or the base size was not tested.
+        reaching: of the baseline's final validation accuracy; None where not known.
+    """
+
+    arm: Arm
+    seeds: tuple[int, ...]
+    by_size: tuple[SizeDifference, ...]
+    crossing: Crossing | None
+    reaching: Reaching | None
+
+    def at(self, image_size: int) -> SizeDifference | None:
+        """The difference at a size; None where it was not tested."""
+        return next((one for one in self.by_size if one.image_size == image_size), None)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Arms side by side.
+
+    Attributes:
+        baseline: what the others are compared with.
+        others: the other arms against it.
+        margin: of "no worse", a fraction of 1.
+        unit: of compute; None where runs have none in common.
+        target: the baseline's final validation accuracy, mean over its runs; None where not recorded.
+        own_reaching: when the baseline's own runs first had that.
+        set_aside: folders that take no part.
+        remarks: what to know of those that do, as sentences.
+    """
+
+    baseline: Arm
+    others: tuple[Versus, ...]
+    margin: float
+    unit: ComputeUnit | None
+    target: float | None
+    own_reaching: Reaching | None
+    set_aside: tuple[SetAside, ...]
+    remarks: tuple[str, ...]
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """The baseline first."""
+        return (self.baseline, *(versus.arm for versus in self.others))
+
+    @property
+    def base_size(self) -> int:
+        """The baseline's, pixels."""
+        return self.baseline.base_size
+
+    def spent(self, arm: Arm) -> Spent:
+        """What an arm spent on training."""
+        return spent(arm, self.unit)
+
+
+def compare(paths: Sequence[str | Path], *, margin: float = DEFAULT_MARGIN, baseline: str | None = None) -> Comparison:
+    """Reads runs and compares their arms.
+
+    Args:
+        paths: run folders, or folders with run folders below, as of sweeps.
+        margin: loss of accuracy that still counts as "no worse", a fraction of 1.
+        baseline: name of the arm that others are compared with, or a part of it; None: training at a single size.
+
+    Raises:
+        UserError: a path that is none, a baseline that is none, or fewer than two arms.
+    """
+    found = [read_run(folder) for folder in find_runs(paths)]
+    finished = [one for one in found if isinstance(one, RunRecord)]
+    alike, unmatched = without_other_data(finished)
+    arms, repeated = group_into_arms(alike)
+    set_aside = [*(one for one in found if isinstance(one, SetAside)), *unmatched, *repeated]
+    if len(arms) < 2:
+        raise UserError(_too_few(arms, set_aside))
+    first, *others = with_baseline_first(arms, baseline)
+    unit, target = compute_unit(arms), final_accuracy(first)
+    return Comparison(
+        baseline=first,
+        others=tuple(_versus(arm, first, target, unit) for arm in others),
+        margin=margin,
+        unit=unit,
+        target=target,
+        own_reaching=None if target is None else reaching(first, first, target, unit),
+        set_aside=tuple(set_aside),
+        remarks=tuple(_remarks(first, others)),
+    )
+
+
+def _too_few(arms: Sequence[Arm], set_aside: Sequence[SetAside]) -> str:
+    what = f"one, of {len(arms[0].runs)} finished runs that differ in nothing but seed" if arms else "none"
+    aside = f" ({'; '.join(f'{one.path}: {one.state}, {one.reason}' for one in set_aside[:3])})" if set_aside else ""
+    return f"expected finished runs of at least two arms, got {what}{aside}; train another."
+
+
+def _versus(arm: Arm, baseline: Arm, target: float | None, unit: ComputeUnit | None) -> Versus:
+    seeds = tuple(seed for seed in arm.by_seed if seed in baseline.by_seed)
+    pairs = [(arm.by_seed[seed], baseline.by_seed[seed]) for seed in seeds]
+    return Versus(
+        arm=arm,
+        seeds=seeds,
+        by_size=_differences(pairs, [size for size in arm.eval_sizes if size in baseline.eval_sizes]) if pairs else (),
+        crossing=_crossing(pairs, arm, baseline) if pairs else None,
+        reaching=None if target is None else reaching(arm, baseline, target, unit),
+    )
+
+
+_Pairs = Sequence[tuple[RunRecord, RunRecord]]
+
+
+def _differences(pairs: _Pairs, sizes: Sequence[int]) -> tuple[SizeDifference, ...]:
+    tests = [paired_test([own.accuracy[size] - other.accuracy[size] for own, other in pairs]) for size in sizes]
+    tested = [test.p_value for test in tests if test.p_value is not None]
+    adjusted = iter(holm(tested))
+    of_images = _over_images(pairs, sizes) if len(tested) else {}
+    return tuple(
+        SizeDifference(
+            size,
+            test,
+            None if test.p_value is None else next(adjusted),
+            *(of_images.get(size, (None, None)) if test.p_value is not None else (None, None)),
+        )
+        for size, test in zip(sizes, tests, strict=True)
+    )
+
+
+def _over_images(pairs: _Pairs, sizes: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """The bootstrap's intervals by size; empty where a run has no predictions, or others' images."""
+    predictions = [run.predictions for pair in pairs for run in pair]
+    known = [one for one in predictions if one is not None]
+    if len(known) < len(predictions) or len({one.image_digest for one in known}) > 1:
+        return {}
+    common = [size for size in sizes if all(size in one.image_sizes for one in known)]
+    correct = np.array([[one.correct[one.image_sizes.index(size)] for size in common] for one in known], dtype=np.int8)
+    if not common:
+        return {}
+    low, high = bootstrap_intervals(correct[0::2] - correct[1::2])
+    return {size: (float(low[place]), float(high[place])) for place, size in enumerate(common)}
+
+
+def _crossing(pairs: _Pairs, arm: Arm, baseline: Arm) -> Crossing | None:
+    base = baseline.base_size
+    if base not in baseline.eval_sizes:
+        return None
+    for size in arm.eval_sizes:
+        test = paired_test([own.accuracy[size] - other.accuracy[base] for own, other in pairs])
+        if test.mean >= 0:
+            known = size in arm.gflops and base in baseline.gflops
+            relative = arm.gflops[size] / baseline.gflops[base] if known else None
+            return Crossing(size, float(np.mean([own.accuracy[size] for own, _ in pairs])), test, relative)
+    return None
+
+
+def _remarks(baseline: Arm, others: Sequence[Arm]) -> list[str]:
+    arms = [baseline, *others]
+    remarks = environment_differences(arms)
+    for arm in others:
+        lonely = sorted(set(arm.by_seed) ^ set(baseline.by_seed))
+        if lonely:
+            remarks.append(
+                f"{arm.name} and {baseline.name} do not have the same seeds: {', '.join(map(str, lonely))} in one, "
+                "which is left out of their differences."
+            )
+        missing = sorted(set(arm.eval_sizes) ^ set(baseline.eval_sizes))
+        if missing:
+            remarks.append(
+                f"{arm.name} and {baseline.name} were not tested at the same sizes: {', '.join(map(str, missing))} px "
+                "in one, which is left out of their differences."
+            )
+    remarks += [
+        f"{arm.name}: some of its runs stopped before the end of their plan."
+        for arm in arms
+        if any(run.steps < run.steps_planned for run in arm.runs)
+    ]
+    remarks += _missing_parts(arms)
+    digests = {run.predictions.image_digest for arm in arms for run in arm.runs if run.predictions is not None}
+    if len(digests) > 1:
+        remarks.append("Predictions are of several lists of images, so such pairs have no interval over images.")
+    return remarks
+
+
+def _missing_parts(arms: Sequence[Arm]) -> list[str]:
+    """What the folders lack, each thing once."""
+    told: dict[str, list[str]] = {}
+    for arm in arms:
+        for run in arm.runs:
+            for remark in run.remarks:
+                told.setdefault(remark, []).append(f"{arm.name}, seed {run.seed}")
+    number = sum(len(arm.runs) for arm in arms)
+    return [f"{'All runs' if len(where) == number else '; '.join(where)}: {remark}" for remark, where in told.items()]

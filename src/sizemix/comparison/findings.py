@@ -1,0 +1,220 @@
+"""A comparison in plain sentences, losses as prominent as gains, and nothing claimed that is not shown."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from statistics import mean
+
+from sizemix.comparison.comparing import Comparison, SizeDifference, Versus
+from sizemix.comparison.statistics import CONFIDENCE, MIN_PAIRS, is_no_worse
+from sizemix.comparison.training import Reaching
+
+_SURE = f"{100 * CONFIDENCE:.0f} %"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One sentence.
+
+    Attributes:
+        arm: of whom.
+        subject: sizes, gain, loss, base size, smaller size, reaching or spending.
+        verdict: better, worse or unclear; none where nothing is judged.
+        text: the sentence.
+    """
+
+    arm: str
+    subject: str
+    verdict: str
+    text: str
+
+
+def findings(comparison: Comparison) -> list[Finding]:
+    """All sentences, arm by arm."""
+    return [finding for versus in comparison.others for finding in _of_arm(versus, comparison)]
+
+
+def sentence_at(versus: Versus, one: SizeDifference) -> str:
+    """What is known of a difference at one size."""
+    name, points = versus.arm.name, 100 * one.test.mean
+    if one.verdict == "unclear":
+        told = f"{name} is {abs(points):.1f} points {'ahead' if points >= 0 else 'behind'}"
+        doubt = "" if one.test.p_value is None else ", which may be chance"
+    else:
+        told, doubt = f"{name} is {abs(points):.1f} points {one.verdict}", ""
+    return f"At {one.image_size} px {told}{doubt} ({_evidence(one)})."
+
+
+def points(fraction: float) -> str:
+    """A fraction as percentage points, never "-0.0"."""
+    return f"{100 * fraction:.1f}".replace("-0.0", "0.0")
+
+
+def _of_arm(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
+    name = versus.arm.name
+    if not versus.by_size:
+        reason = "no test size" if versus.seeds else "no seed"
+        yield Finding(name, "sizes", "unclear", f"{name} and {comparison.baseline.name} have {reason} in common.")
+    else:
+        yield from _over_sizes(versus, comparison)
+        yield from _at_base_size(versus, comparison)
+        yield from _at_smaller_size(versus, comparison)
+    yield from _reaching(versus, comparison)
+    yield _spending(versus, comparison)
+
+
+def _over_sizes(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
+    """How many sizes are better and worse; the largest gain and the largest loss, whether they are certain or not."""
+    name, baseline = versus.arm.name, comparison.baseline.name
+    sizes = {
+        verdict: [one.image_size for one in versus.by_size if one.verdict == verdict]
+        for verdict in ("better", "worse", "unclear")
+    }
+    if len(versus.seeds) < MIN_PAIRS:
+        text = (
+            f"{name} against {baseline}: no interval can be given with {_counted(len(versus.seeds), 'paired seed')}; at "
+            f"least {MIN_PAIRS} are needed, so every difference below may be chance."
+        )
+    else:
+        told = [f"{verdict} at {_listed(found)}" for verdict, found in sizes.items() if found and verdict != "unclear"]
+        unclear = [f"not told apart at {_listed(sizes['unclear'])}"] if sizes["unclear"] else []
+        text = (
+            f"{name} against {baseline}, of {_counted(len(versus.by_size), 'test size')}: {'; '.join(told + unclear)}."
+        )
+    both = bool(sizes["better"]) == bool(sizes["worse"])
+    yield Finding(name, "sizes", "unclear" if both else "better" if sizes["better"] else "worse", text)
+    gain = max(versus.by_size, key=lambda one: one.test.mean)
+    loss = min(versus.by_size, key=lambda one: one.test.mean)
+    if gain.test.mean > 0:
+        yield Finding(name, "gain", gain.verdict, sentence_at(versus, gain))
+    if loss.test.mean < 0:
+        yield Finding(name, "loss", loss.verdict, sentence_at(versus, loss))
+
+
+def _at_base_size(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
+    one = versus.at(comparison.base_size)
+    if one is None:
+        return
+    claim = f"At the base size of {one.image_size} px {versus.arm.name} is no worse within {points(comparison.margin)} points"
+    if one.test.lower_bound is None:
+        yield Finding(versus.arm.name, "base size", "unclear", f"{claim}: not known ({_evidence(one)}).")
+        return
+    shown = is_no_worse(one.test.lower_bound, margin=comparison.margin)
+    detail = f"{points(one.test.mean)} points, one-sided {_SURE} bound {points(one.test.lower_bound)}"
+    verdict = "better" if shown else "worse" if one.verdict == "worse" else "unclear"
+    yield Finding(versus.arm.name, "base size", verdict, f"{claim}: {'shown' if shown else 'not shown'} ({detail}).")
+
+
+def _at_smaller_size(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
+    base, crossing = comparison.base_size, versus.crossing
+    if base not in comparison.baseline.eval_sizes:
+        return
+    name, whose = versus.arm.name, f"{comparison.baseline.name}'s accuracy at its base size of {base} px"
+    whose += f" ({points(comparison.baseline.mean(base))} %)"
+    if crossing is None or crossing.image_size >= base:
+        where = "at no test size" if crossing is None else f"from {crossing.image_size} px on, at no smaller size"
+        yield Finding(name, "smaller size", "unclear", f"{name} reaches {whose} {where}.")
+        return
+    cost = "" if crossing.relative_gflops is None else f": {crossing.relative_gflops:.2f} x the inference compute"
+    test = crossing.test
+    sure = (
+        f"difference {points(test.mean)}, no interval"
+        if test.low is None or test.high is None
+        else f"difference {points(test.mean)}, {_SURE} interval {points(test.low)} to {points(test.high)}"
+    )
+    within = test.lower_bound is not None and is_no_worse(test.lower_bound, margin=comparison.margin)
+    text = f"{name} reaches {whose} in the mean already at {crossing.image_size} px{cost} ({sure})."
+    yield Finding(name, "smaller size", "better" if within else "unclear", text)
+
+
+def _reaching(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
+    reaching = versus.reaching
+    if comparison.target is None or reaching is None:
+        return
+    name, baseline = versus.arm.name, comparison.baseline.name
+    target = f"{baseline}'s final validation accuracy ({points(comparison.target)} %)"
+    if not reaching.compute:
+        text = f"{target} is never reached by {name}: its best validation is {points(reaching.best)} %."
+        yield Finding(name, "reaching", "worse", text)
+        return
+    amounts = [(reaching.compute, "training compute"), (reaching.seconds, "training time")]
+    told = [f"{_spread(ratios)} x its {what}" for ratios, what in amounts if None not in ratios]
+    when = f" after {' and '.join(told)}" if told else ""
+    missed = reaching.num_runs - len(reaching.compute)
+    who = name if not missed else f"{len(reaching.compute)} of {reaching.num_runs} runs of {name}, never by the others,"
+    own = _own_reaching(comparison.own_reaching, baseline)
+    yield Finding(name, "reaching", _faster(reaching, comparison), f"{target} is reached by {who}{when}{own}.")
+
+
+def _own_reaching(own: Reaching | None, baseline: str) -> str:
+    known = [] if own is None else [ratio for ratio in own.compute if ratio is not None]
+    return f" ({baseline} itself first after {mean(known):.2f} x)" if known and mean(known) < 0.995 else ""
+
+
+def _faster(reaching: Reaching, comparison: Comparison) -> str:
+    """Whether every run was there with less compute than every run of the baseline that was."""
+    own = comparison.own_reaching
+    mine = [ratio for ratio in reaching.compute if ratio is not None]
+    theirs = [] if own is None else [ratio for ratio in own.compute if ratio is not None]
+    enough = min(reaching.num_runs, len(comparison.baseline.runs)) >= MIN_PAIRS
+    if not mine or not theirs or not enough:
+        return "unclear"
+    if len(mine) == reaching.num_runs and max(mine) < min(theirs):
+        return "better"
+    return "worse" if min(mine) > max(theirs) else "unclear"
+
+
+def _spending(versus: Versus, comparison: Comparison) -> Finding:
+    own, whole = comparison.spent(versus.arm), comparison.spent(comparison.baseline)
+    compute = (
+        "compute not comparable"
+        if own.compute is None or not whole.compute
+        else f"{own.compute / whole.compute:.2f} x the training compute"
+    )
+    ratios = [
+        f"{mine / theirs:.2f} x the {what}" if theirs else f"{what} not recorded"
+        for mine, theirs, what in (
+            (own.seconds, whole.seconds, "training time"),
+            (own.images_seen, whole.images_seen, "images seen"),
+            (own.steps, whole.steps, "steps"),
+        )
+    ]
+    text = f"{versus.arm.name} took {compute}, {ratios[0]}, {ratios[1]} and {ratios[2]} of {comparison.baseline.name}."
+    return Finding(versus.arm.name, "spending", "none", text)
+
+
+def _evidence(one: SizeDifference) -> str:
+    test = one.test
+    seeds = _counted(test.num_pairs, "paired seed")
+    if test.low is None or test.high is None:
+        few = test.num_pairs < MIN_PAIRS
+        return f"{seeds}: no interval can be given" if few else f"{seeds} that do not differ: no interval can be given"
+    told = [
+        f"{_SURE} interval {points(test.low)} to {points(test.high)}",
+        f"Holm-adjusted {p_text(one.adjusted_p)}",
+        seeds,
+    ]
+    if one.image_low is not None and one.image_high is not None:
+        told.append(f"over test images too: {points(one.image_low)} to {points(one.image_high)}")
+    return "; ".join(told)
+
+
+def p_text(p_value: float | None) -> str:
+    """A p value with as many digits as mean something."""
+    if p_value is None:
+        return "p not known"
+    return "p < 0.001" if p_value < 0.001 else f"p = {p_value:.3f}" if p_value < 0.1 else f"p = {p_value:.2f}"
+
+
+def _spread(ratios: Sequence[float | None]) -> str:
+    known = [ratio for ratio in ratios if ratio is not None]
+    low, high = f"{min(known):.2f}", f"{max(known):.2f}"
+    return low if low == high else f"{mean(known):.2f} ({low} to {high})"
+
+
+def _listed(sizes: Sequence[int]) -> str:
+    *first, last = map(str, sizes)
+    return f"{', '.join(first)} and {last} px" if first else f"{last} px"
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
