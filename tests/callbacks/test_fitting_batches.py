@@ -104,7 +104,8 @@ def test_the_rank_with_the_least_memory_decides(net, room_for, quiet_trainer, mo
 def test_a_run_keeps_its_plan_when_it_goes_on_with_other_memory(compose, tmp_path, monkeypatch):
     options = ("data.train_images=600", "sizes.image_sizes=[8,16]", "sizes.shares=[0.5,0.5]", "sizes.base_size=16",
                "sizes.budget=memory", "trainer.max_epochs=1", "trainer.enable_progress_bar=false",
-               "trainer.accelerator=cpu", "recipe.base_batch_size=10")  # fmt: skip
+               "trainer.accelerator=cpu", "recipe.base_batch_size=10", "evaluation.eval_sizes=[8]",
+               "evaluation.batch_size=10")  # fmt: skip
     folder = RunFolder(tmp_path)
     whole = []
     for free in (10 * 2**30, 20 * 2**20):

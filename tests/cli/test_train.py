@@ -75,6 +75,11 @@ def command(monkeypatch, tmp_path):
         (["trainer.strategy=fsdp"], "trainer.strategy: expected one of auto, ddp, .* whole network .*, got 'fsdp'"),
         (["trainer.num_nodes=2"], "trainer.num_nodes: expected 1, got 2; .* by torchrun or srun"),
         (["model=timm", "model.name=rsnet50"], "did you mean resnet50"),
+        (
+            ["evaluation.eval_sizes=[28,16000]"],
+            "a batch of 250 images of 16000 px needs more memory .* lower evaluation.batch_size",
+        ),
+        (["evaluation.val_size=16000"], "a batch of 250 images of 16000 px needs more memory"),
         (["model=vit_tiny_patch16_224"], r"does not take images of \[20, 24, 28, 36, 40\] px"),
         (["recipe.optimizer.opt=sdg"], "got 'sdg'"),
         (["recipe.optimizer.lr=1e400"], "recipe.optimizer.lr: expected a number of at least 0, got inf"),

@@ -107,7 +107,9 @@ class Counted:
         self.opened.append(index)
         photo = self._store.open(index)
         decode = photo.pixels
-        object.__setattr__(photo, "pixels", lambda coarse, region: self.decoded.append(coarse) or decode(coarse, region))
+        object.__setattr__(
+            photo, "pixels", lambda coarse, region: self.decoded.append(coarse) or decode(coarse, region)
+        )
         return photo
 
 

@@ -7,8 +7,9 @@ import torch
 from torch import nn
 
 from sizemix.errors import UserError
+from sizemix.models.activations import peak_bytes
 from sizemix.models.backbone import build_backbone
-from sizemix.models.memory import check_memory, estimated_bytes
+from sizemix.models.memory import check_evaluation_memory, check_memory, estimated_bytes
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -74,6 +75,28 @@ def test_the_step_with_the_most_pixels_is_named_with_remedies(free):
         check_memory(net, image_sizes={32: 2000, 64: 600, 128: 10}, device=CPU, autocast=nullcontext)
 
 
+def test_an_evaluation_counts_what_exists_at_the_same_time():
+    net = nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 4)
+    )
+    images, feature_maps = 10 * 3 * 16 * 16, 10 * 8 * 16 * 16
+    assert peak_bytes(net, 16, 10) == 4 * (images + 2 * feature_maps), "images, output of the convolution, of the ReLU"
+    deeper = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), *(nn.ReLU() for _ in range(20)))
+    assert peak_bytes(deeper, 16, 10) == 4 * (images + 2 * feature_maps), "however deep"
+
+
+def test_the_test_batch_with_the_most_pixels_is_named_with_remedies(free):
+    free(GIB)
+    net = build_backbone("resnet20_cifar", num_classes=10)
+    check_evaluation_memory(net, image_sizes={32: 600}, device=CPU, autocast=nullcontext)
+    message = (
+        r"evaluation: a batch of 600 images of 4096 px needs more memory than the cpu has \(about "
+        r".* GiB of 1\.0 GiB that are free\); lower evaluation\.batch_size, or choose smaller"
+    )
+    with pytest.raises(UserError, match=message):
+        check_evaluation_memory(net, image_sizes={32: 600, 4096: 600}, device=CPU, autocast=nullcontext)
+
+
 @pytest.mark.gpu
 def test_on_a_gpu_a_step_that_does_not_fit_is_refused_and_one_that_does_leaves_no_trace():
     device = torch.device("cuda", 0)
@@ -86,6 +109,9 @@ def test_on_a_gpu_a_step_that_does_not_fit_is_refused_and_one_that_does_leaves_n
     check_memory(net, image_sizes={32: 64}, device=device, autocast=autocast)
     with pytest.raises(UserError, match="a step of 4000000 images of 64 px"):
         check_memory(net, image_sizes={64: 4_000_000}, device=device, autocast=autocast)
+    check_evaluation_memory(net, image_sizes={32: 64}, device=device, autocast=autocast)
+    with pytest.raises(UserError, match="a batch of 4000000 images of 64 px"):
+        check_evaluation_memory(net, image_sizes={64: 4_000_000}, device=device, autocast=autocast)
     assert all(torch.equal(before[name], value) for name, value in net.state_dict().items())
     assert all(parameter.grad is None for parameter in net.parameters())
     assert torch.equal(generator, torch.cuda.get_rng_state())

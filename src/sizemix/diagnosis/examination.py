@@ -7,13 +7,21 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import nn
 
+from sizemix.data.sources import DataSource
 from sizemix.diagnosis.finding import Finding, carried_out
 from sizemix.diagnosis.images import check_images, check_loader, check_sides
 from sizemix.diagnosis.machine import check_cores, check_gpus, check_memory
-from sizemix.diagnosis.network import check_network, check_sizes, check_speed, check_step_memory
+from sizemix.diagnosis.network import (
+    check_network,
+    check_sizes,
+    check_speed,
+    check_step_memory,
+    check_test_memory,
+)
 from sizemix.diagnosis.run import check_disk, check_pace, check_plan
 from sizemix.diagnosis.setting import Setting, look_at_setting
 from sizemix.models.speed import StepSpeed
+from sizemix.training.images import evaluated_batches
 
 Section = tuple[str, list[Finding]]  # a heading, and what was found
 
@@ -47,7 +55,7 @@ def examine_run(config: DictConfig) -> Iterator[Section]:
         loader = carried_out(check_loader(setting, dataset, net), found, subject="loader")
     yield "Images", found
 
-    flops, speeds = ({}, None) if net is None else _look_at_network(setting, net, of_network)
+    flops, speeds = ({}, None) if net is None else _look_at_network(setting, dataset, net, of_network)
     yield "Network", of_network
 
     found = []
@@ -62,10 +70,13 @@ def examine_run(config: DictConfig) -> Iterator[Section]:
 
 
 def _look_at_network(
-    setting: Setting, net: nn.Module, found: list[Finding]
+    setting: Setting, dataset: DataSource | None, net: nn.Module, found: list[Finding]
 ) -> tuple[Mapping[int, float], Mapping[int, StepSpeed] | None]:
     """FLOPs of training on an image at every size that it takes; measured steps, where the largest fits into memory."""
     flops = carried_out(check_sizes(setting, net), found, subject="sizes") or {}
+    evaluated = {size: number for size, number in evaluated_batches(setting.config, dataset).items() if size in flops}
+    if evaluated:
+        carried_out(check_test_memory(setting, net, evaluated), found, subject="evaluation")
     batches = {size: number for size, number in setting.local_images.items() if size in flops}
     if not batches or not carried_out(check_step_memory(setting, net, batches), found, subject="step"):
         return flops, None

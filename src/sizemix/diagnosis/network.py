@@ -13,7 +13,7 @@ from sizemix.diagnosis.finding import Check, Finding
 from sizemix.diagnosis.setting import Setting
 from sizemix.errors import UserError
 from sizemix.models.backbone import training_flops
-from sizemix.models.memory import check_memory, estimated_bytes
+from sizemix.models.memory import check_evaluation_memory, check_memory, estimated_bytes
 from sizemix.models.speed import StepSpeed, affordable_images, measured_steps
 from sizemix.sizes.spending import forward_gflops
 from sizemix.training.assembly import trainable_network
@@ -112,6 +112,29 @@ def check_step_memory(setting: Setting, net: nn.Module, image_sizes: Mapping[int
         text += f": about {estimated_bytes(net, largest, shared[largest]) / 2**30:.2f} GiB"
     yield Finding("step", text)
     return True
+
+
+def check_test_memory(setting: Setting, net: nn.Module, image_sizes: Mapping[int, int]) -> Check[None]:
+    """Tries the largest batch of the evaluation as training does before it begins.
+
+    Args:
+        setting: the run's.
+        net: the network.
+        image_sizes: image_size to the images of a batch.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    sharing = sharing_ranks(setting.trainer)
+    shared = {size: sharing * num_images for size, num_images in image_sizes.items()}
+    check_evaluation_memory(
+        net,
+        image_sizes=shared,
+        device=setting.device,
+        autocast=setting.trainer.precision_plugin.forward_context,
+    )
+    largest = max(shared)
+    yield Finding("evaluation", f"{shared[largest]} images of {largest} px fit")
 
 
 def check_speed(

@@ -1,29 +1,22 @@
-"""Notices before anything trains that the largest step does not fit into memory."""
+"""Notices before anything trains that the largest step, or the largest test batch, does not fit into memory."""
 
 import copy
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import saved_tensors_hooks
-from torch.nn import functional as F
 
 from sizemix.errors import UserError
 from sizemix.limits import available_bytes
+from sizemix.models.activations import peak_bytes, saved_bytes
+from sizemix.models.steps import Autocast, forward_and_backward, random_images
 
 _OPTIMIZER_STATES = 2  # AdamW's moments; momentum SGD keeps one
 _BUFFERS = 1.25  # what libraries and the allocator add to the saved tensors, see estimated_bytes
 _GIB = 2**30
 
 
-def check_memory(
-    net: nn.Module,
-    *,
-    image_sizes: Mapping[int, int],
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
-) -> None:
+def check_memory(net: nn.Module, *, image_sizes: Mapping[int, int], device: torch.device, autocast: Autocast) -> None:
     """Tries the step with the most pixels; leaves the network, the random state and the gradients as they are.
 
     On a CUDA device a copy of the network really runs the step, beside as much memory as the optimizer will keep. On
@@ -39,9 +32,8 @@ def check_memory(
     Raises:
         UserError: the step does not fit.
     """
-    image_size = max(image_sizes, key=lambda size: size**2 * image_sizes[size])
-    num_images = image_sizes[image_size]
-    needed = _failure(net, image_size, num_images, device=device, autocast=autocast)
+    image_size, num_images = _most_pixels(image_sizes)
+    needed = _failure_of_step(net, image_size, num_images, device=device, autocast=autocast)
     if needed is not None:
         raise UserError(
             f"recipe.base_batch_size: a step of {num_images} images of {image_size} px needs more memory than the "
@@ -50,16 +42,37 @@ def check_memory(
         )
 
 
-def step_fits(
-    net: nn.Module,
-    image_size: int,
-    num_images: int,
-    *,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
-) -> bool:
+def check_evaluation_memory(
+    net: nn.Module, *, image_sizes: Mapping[int, int], device: torch.device, autocast: Autocast
+) -> None:
+    """Tries the forward pass with the most pixels, as check_memory tries the step.
+
+    Args:
+        net: the network, on any device.
+        image_sizes: image_size to the images of one batch of validation, test or recalibration.
+        device: where it will be evaluated.
+        autocast: makes the context of the run's precision.
+
+    Raises:
+        UserError: it does not fit.
+    """
+    image_size, num_images = _most_pixels(image_sizes)
+    needed = _failure(
+        device,
+        estimate=lambda: int(_BUFFERS * peak_bytes(net, image_size, num_images)),
+        trial=lambda: _try_forward(net, image_size, num_images, device=device, autocast=autocast),
+    )
+    if needed is not None:
+        raise UserError(
+            f"evaluation: a batch of {num_images} images of {image_size} px needs more memory than the "
+            f"{device.type} has ({needed}); lower evaluation.batch_size, or choose smaller "
+            "evaluation.eval_sizes and evaluation.val_size."
+        )
+
+
+def step_fits(net: nn.Module, image_size: int, num_images: int, *, device: torch.device, autocast: Autocast) -> bool:
     """Whether a step of one local micro-batch fits into memory; tried or estimated as check_memory does."""
-    return _failure(net, image_size, num_images, device=device, autocast=autocast) is None
+    return _failure_of_step(net, image_size, num_images, device=device, autocast=autocast) is None
 
 
 def estimated_bytes(net: nn.Module, image_size: int, num_images: int) -> int:
@@ -72,21 +85,8 @@ def estimated_bytes(net: nn.Module, image_size: int, num_images: int) -> int:
     torch 2.11. resnet50 at 224 px, batch 8: 1.03 with AdamW (1112 MiB over 1082), 1.22 with momentum SGD; swin_tiny,
     efficientnet_b0, vit_tiny and convnext_atto with AdamW: 0.91 to 1.23; resnet20_cifar at 32 px, batch 256: 0.70.
     """
-    shapes_only = copy.deepcopy(net).to("meta").train()
     trained = sum(_size(parameter) for parameter in net.parameters() if parameter.requires_grad)
-    own = {_storage(tensor)._cdata for tensor in (*shapes_only.parameters(), *shapes_only.buffers())}
-    saved: dict[int, torch.UntypedStorage] = {}  # holds the storages, so that no address is given twice
-
-    def note(tensor: Tensor) -> Tensor:
-        storage = _storage(tensor)
-        if storage._cdata not in own:
-            saved[storage._cdata] = storage
-        return tensor.detach()
-
-    with saved_tensors_hooks(note, lambda tensor: tensor):
-        _loss(shapes_only, torch.empty(num_images, 3, image_size, image_size, device="meta"))
-    activations = sum(storage.nbytes() for storage in saved.values())
-    return int(_BUFFERS * activations) + trained + optimizer_bytes(net)
+    return int(_BUFFERS * saved_bytes(net, image_size, num_images)) + trained + optimizer_bytes(net)
 
 
 def optimizer_bytes(net: nn.Module) -> int:
@@ -94,17 +94,34 @@ def optimizer_bytes(net: nn.Module) -> int:
     return _OPTIMIZER_STATES * sum(_size(parameter) for parameter in net.parameters() if parameter.requires_grad)
 
 
-def _failure(
-    net: nn.Module,
-    image_size: int,
-    num_images: int,
-    *,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
+def _most_pixels(image_sizes: Mapping[int, int]) -> tuple[int, int]:
+    """The image_size and the number of images of the largest batch."""
+    return max(image_sizes.items(), key=lambda item: item[0] ** 2 * item[1])
+
+
+def _failure_of_step(
+    net: nn.Module, image_size: int, num_images: int, *, device: torch.device, autocast: Autocast
 ) -> str | None:
-    if device.type == "cuda":
-        return _trial_failure(net, image_size, num_images, device=device, autocast=autocast)
-    return _shortage(estimated_bytes(net, image_size, num_images))
+    return _failure(
+        device,
+        estimate=lambda: estimated_bytes(net, image_size, num_images),
+        trial=lambda: _try_step(net, image_size, num_images, device=device, autocast=autocast),
+    )
+
+
+def _failure(device: torch.device, *, estimate: Callable[[], int], trial: Callable[[], None]) -> str | None:
+    """What there is of memory, where it is too little; None: it is enough."""
+    if device.type != "cuda":
+        return _shortage(estimate())
+    free, _ = torch.cuda.mem_get_info(device)
+    try:
+        with torch.random.fork_rng([device]):
+            trial()
+    except torch.cuda.OutOfMemoryError:
+        return f"{free / _GIB:.1f} GiB were free"
+    finally:
+        torch.cuda.empty_cache()
+    return None
 
 
 def _shortage(needed: int) -> str | None:
@@ -114,49 +131,18 @@ def _shortage(needed: int) -> str | None:
     return f"about {needed / _GIB:.1f} GiB of {available / _GIB:.1f} GiB that are free"
 
 
-def _trial_failure(
-    net: nn.Module,
-    image_size: int,
-    num_images: int,
-    *,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
-) -> str | None:
-    free, _ = torch.cuda.mem_get_info(device)
-    try:
-        with torch.random.fork_rng([device]):
-            _trial(net, image_size, num_images, device=device, autocast=autocast)
-    except torch.cuda.OutOfMemoryError:
-        return f"{free / _GIB:.1f} GiB were free"
-    finally:
-        torch.cuda.empty_cache()
-    return None
-
-
-def _trial(
-    net: nn.Module,
-    image_size: int,
-    num_images: int,
-    *,
-    device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
-) -> None:
+def _try_step(net: nn.Module, image_size: int, num_images: int, *, device: torch.device, autocast: Autocast) -> None:
     twin = copy.deepcopy(net).to(device).train()
     trained = [parameter for parameter in twin.parameters() if parameter.requires_grad]
     states = [torch.empty_like(parameter) for parameter in trained for _ in range(_OPTIMIZER_STATES)]
-    images = torch.randn(num_images, 3, image_size, image_size, device=device)
-    with autocast():
-        loss = _loss(twin, images.contiguous(memory_format=torch.channels_last))
-    torch.autograd.backward(loss)
+    forward_and_backward(twin, random_images(num_images, image_size, device), autocast=autocast)
     del states
 
 
-def _loss(net: nn.Module, images: Tensor) -> Tensor:
-    return F.cross_entropy(net(images), torch.zeros(len(images), dtype=torch.long, device=images.device))
-
-
-def _storage(tensor: Tensor) -> torch.UntypedStorage:
-    return tensor.untyped_storage()
+def _try_forward(net: nn.Module, image_size: int, num_images: int, *, device: torch.device, autocast: Autocast) -> None:
+    twin = copy.deepcopy(net).to(device).eval()
+    with autocast(), torch.no_grad():
+        twin(random_images(num_images, image_size, device))
 
 
 def _size(tensor: Tensor) -> int:

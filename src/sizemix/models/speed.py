@@ -2,15 +2,15 @@
 
 import copy
 import time
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import median
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from tqdm import tqdm
+
+from sizemix.models.steps import Autocast, forward_and_backward, random_images
 
 _WARM_UP_STEPS = {"cpu": 1}  # an accelerator chooses and loads its kernels in the first few
 _WARM_UP_STEPS_ELSEWHERE = 3
@@ -42,7 +42,7 @@ def measured_steps(
     image_sizes: Mapping[int, int],
     *,
     device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
+    autocast: Autocast,
     num_steps: int = 3,
 ) -> dict[int, StepSpeed]:
     """Runs forward and backward passes of a copy of a network; leaves it and the random state as they are.
@@ -94,11 +94,10 @@ def _measured(
     num_images: int,
     *,
     device: torch.device,
-    autocast: Callable[[], AbstractContextManager[object]],
+    autocast: Autocast,
     num_steps: int,
 ) -> StepSpeed:
-    images = torch.randn(num_images, 3, image_size, image_size, device=device)
-    images = images.contiguous(memory_format=torch.channels_last)
+    images = random_images(num_images, image_size, device)
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     seconds = []
@@ -106,19 +105,12 @@ def _measured(
     for _ in range(warm_up + num_steps):
         _wait_for(device)
         start = time.perf_counter()
-        _step(net, images, autocast=autocast)
+        net.zero_grad()
+        forward_and_backward(net, images, autocast=autocast)
         _wait_for(device)
         seconds.append(time.perf_counter() - start)
     peak_bytes = torch.cuda.max_memory_allocated(device) if device.type == "cuda" else None
     return StepSpeed(num_images, median(seconds[warm_up:]), peak_bytes)
-
-
-def _step(net: nn.Module, images: torch.Tensor, *, autocast: Callable[[], AbstractContextManager[object]]) -> None:
-    net.zero_grad()
-    with autocast():
-        logits = net(images)
-        loss = F.cross_entropy(logits, torch.zeros(len(images), dtype=torch.long, device=images.device))
-    torch.autograd.backward(loss)
 
 
 def _wait_for(device: torch.device) -> None:

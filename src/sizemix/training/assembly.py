@@ -40,7 +40,7 @@ from sizemix.runs.folder import RunFolder
 from sizemix.runs.metrics import MetricsCsv
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
-from sizemix.training.images import open_dataset, serve
+from sizemix.training.images import evaluated_batches, open_dataset, serve
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
 from sizemix.training.plan_inputs import plan_settings, size_schedule
@@ -136,7 +136,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     data_wait = DataWait()
     callbacks = [
         scheduler,
-        MemoryCheck(scheduler),
+        MemoryCheck(scheduler, evaluated=evaluated_batches(config, dataset)),
         Determinism(config.seed),
         finite,
         *_smoothing(config, schedule),

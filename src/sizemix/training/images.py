@@ -73,6 +73,21 @@ def serve(config: DictConfig, dataset: DataSource, preprocessing: Preprocessing)
     )
 
 
+def evaluated_batches(config: DictConfig, dataset: DataSource | None) -> dict[int, int]:
+    """The largest batch of validation, test and recalibration at every size that they show, in images by image_size.
+
+    Args:
+        config: the run's.
+        dataset: None: it could not be opened, and may have any number of images.
+    """
+    settings = config.evaluation
+    batch_size = settings.batch_size
+    if dataset is not None:
+        batch_size = min(batch_size, max(len(split.targets) for split in (dataset.val, dataset.test)))
+    largest = max(batch_size, min(config.recipe.base_batch_size, settings.calibration_images))
+    return dict.fromkeys(sorted({settings.val_size, *settings.eval_sizes}), largest)
+
+
 def broken_files(folder: RunFolder) -> int:
     """How many files were left out before training."""
     if not folder.broken_csv.exists():
