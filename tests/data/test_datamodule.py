@@ -53,14 +53,14 @@ def test_augmentation_changes_training_batches_and_no_others(tiny_dataset, augme
 
     def evaluated(datamodule):
         validation = [datamodule.on_after_batch_transfer(item, 0) for item in datamodule.val_dataloader()]
-        return torch.cat([batch.images for batch in (*validation, *datamodule.test_batches(8))])
+        return torch.cat([batch.images for batch in (*validation, *datamodule.eval_batches("test", 8))])
 
     assert not torch.equal(first(plain), first(augmented))
     assert torch.equal(evaluated(plain), evaluated(augmented))
 
 
 def test_test_batches_show_every_image_once_in_order(tiny_dataset):
-    batches = list(datamodule_for(tiny_dataset).test_batches(8))
+    batches = list(datamodule_for(tiny_dataset).eval_batches("test", 8))
     assert [len(batch.targets) for batch in batches] == [5, 5, 2]
     shown = torch.cat([batch.images for batch in batches])[:, :1]
     assert torch.allclose(shown, (tiny_dataset.test.images.float() / 255 - 0.5) / 0.5, atol=1e-5)
@@ -70,12 +70,12 @@ def test_test_batches_show_every_image_once_in_order(tiny_dataset):
 def test_test_batches_of_several_sizes_are_those_of_each(tiny_dataset, num_workers, monkeypatch):
     monkeypatch.setattr(loader, "_PIECE", 2)
     datamodule = datamodule_for(tiny_dataset, num_workers=num_workers)
-    batches = datamodule.test_batches(8, 4)
+    batches = datamodule.eval_batches("test", 8, 4)
     together = list(batches)
     assert [(batch.image_size, len(batch.targets)) for batch in together] == [(8, 5), (4, 5)] * 2 + [(8, 2), (4, 2)]
     assert len(batches) == len(list(batches)) == 6
     for size in (8, 4):
-        alone = list(datamodule_for(tiny_dataset).test_batches(size))
+        alone = list(datamodule_for(tiny_dataset).eval_batches("test", size))
         own = [batch for batch in together if batch.image_size == size]
         for one, other in zip(own, alone, strict=True):
             assert torch.equal(one.images, other.images)

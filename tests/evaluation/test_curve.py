@@ -1,10 +1,32 @@
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from sizemix.data.batches import Batch
-from sizemix.evaluation.curve import accuracy_curve
+from sizemix.evaluation.curve import predictions, size_statistics
+from sizemix.evaluation.scores import class_accuracies, curve_points
 from sizemix.models.batchnorm import recalibrated
+
+
+class Listed(list):
+    """Batches with the numbers of their images."""
+
+    @property
+    def rows(self):
+        return np.arange(sum(len(batch.targets) for batch in self if batch.image_size == self[0].image_size))
+
+
+def evaluated(net, sizes, *, test, calibration, show_progress=False):
+    statistics = size_statistics(net, Listed(calibration), show_progress=show_progress)
+    return predictions(
+        net,
+        Listed(test),
+        image_sizes=sizes,
+        statistics=statistics,
+        image_digest="digest",
+        show_progress=show_progress,
+    )
 
 
 class BrightnessClassifier(nn.Module):
@@ -34,23 +56,16 @@ def side_by_side(sizes):
 
 
 def curve(net, sizes=(4, 16)):
-    return accuracy_curve(
-        net,
-        eval_sizes=sizes,
-        num_classes=2,
-        test_batches=side_by_side(sizes),
-        calibration_batches=side_by_side(sizes),
-        show_progress=False,
-    )
+    return evaluated(net, sizes, test=side_by_side(sizes), calibration=side_by_side(sizes))
 
 
 def test_top1_at_every_size_with_both_statistics():
     net = BrightnessClassifier()
     net.norm.running_mean.fill_(0.5 + 0.4)
-    points = curve(net).points
+    points = curve_points(curve(net))
     assert [(point.image_size, point.num_images) for point in points] == [(4, 8), (16, 8)]
-    assert [point.top1 for point in points] == [1.0, 0.5]
-    assert [point.top1_recalibrated for point in points] == [1.0, 1.0]
+    assert [point.plain.top1 for point in points] == [1.0, 0.5]
+    assert [point.recalibrated.top1 for point in points] == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -73,32 +88,25 @@ def test_sizes_side_by_side_give_exactly_what_each_gives_alone():
     sizes = (8, 12, 16)
 
     def random_batches(size, seed):
-        generator = torch.Generator().manual_seed(size + seed)
+        generator, labels = torch.Generator().manual_seed(size + seed), torch.Generator().manual_seed(seed)
         for _ in range(5):
             images = torch.randn(16, 3, size, size, generator=generator)
-            yield Batch(images, torch.randint(0, 5, (16,), generator=generator), size)
+            yield Batch(images, torch.randint(0, 5, (16,), generator=labels), size)
 
-    def evaluated(*sizes):
+    def measured(*sizes):
         test, calibration = (
             [one for at_sizes in zip(*(random_batches(size, seed) for size in sizes), strict=True) for one in at_sizes]
             for seed in (0, 100)
         )
-        return accuracy_curve(
-            net,
-            eval_sizes=sizes,
-            num_classes=5,
-            test_batches=test,
-            calibration_batches=calibration,
-            show_progress=False,
-        )
+        return evaluated(net, sizes, test=test, calibration=calibration)
 
-    together, alone = evaluated(*sizes), [evaluated(size) for size in sizes]
-    assert together.points == [one.points[0] for one in alone]
-    assert together.classes == [row for one in alone for row in one.classes]
-    for point in together.points:  # as before sizes were measured side by side
+    together, alone = measured(*sizes), [measured(size) for size in sizes]
+    assert curve_points(together) == [curve_points(one)[0] for one in alone]
+    assert class_accuracies(together) == [row for one in alone for row in class_accuracies(one)]
+    for point in curve_points(together):  # as before sizes were measured side by side
         with recalibrated(net, (batch.images for batch in random_batches(point.image_size, 100))), torch.no_grad():
             right = [(net(one.images).argmax(1) == one.targets) for one in random_batches(point.image_size, 0)]
-        assert torch.cat(right).float().mean().item() == pytest.approx(point.top1_recalibrated)
+        assert torch.cat(right).float().mean().item() == pytest.approx(point.recalibrated.top1)
 
 
 def test_calibration_images_are_not_read_for_a_network_without_batch_norm():
@@ -107,33 +115,20 @@ def test_calibration_images_are_not_read_for_a_network_without_batch_norm():
             raise AssertionError("read")
 
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
-    found = accuracy_curve(
-        net,
-        eval_sizes=(4,),
-        num_classes=2,
-        test_batches=side_by_side([4]),
-        calibration_batches=Unread(),
-        show_progress=False,
-    )
-    assert found.points[0].num_images == 8
+    assert size_statistics(net, Unread(), show_progress=False) == {}
 
 
 def test_the_progress_bar_shows_the_size(capsys):
-    accuracy_curve(
-        BrightnessClassifier(),
-        eval_sizes=(4, 16),
-        num_classes=2,
-        test_batches=side_by_side([4, 16]),
-        calibration_batches=side_by_side([4, 16]),
-    )
+    batches = side_by_side([4, 16])
+    evaluated(BrightnessClassifier(), (4, 16), test=batches, calibration=batches, show_progress=True)
     shown = capsys.readouterr().err
-    assert "16 px, recalibrating" in shown
-    assert "8/8" in shown, "batches of both kinds and sizes"
+    for kind in ("Recalibrating", "Evaluating"):
+        assert any(line.startswith(kind) and "4/4" in line and "16 px" in line for line in shown.split("\r"))
 
 
 def test_a_network_without_batch_norm_has_no_recalibrated_figure():
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
-    assert [point.top1_recalibrated for point in curve(net).points] == [None, None]
+    assert [point.recalibrated for point in curve_points(curve(net))] == [None, None]
 
 
 def test_rare_classes_count_as_much_as_others_in_balanced_accuracy():
@@ -143,14 +138,9 @@ def test_rare_classes_count_as_much_as_others_in_balanced_accuracy():
         yield Batch((bright.view(-1, 1, 1, 1) - 0.5).expand(-1, 3, 4, 4).contiguous(), targets, image_size)
 
     net = BrightnessClassifier()
-    found = accuracy_curve(
-        net,
-        eval_sizes=(4,),
-        num_classes=3,
-        test_batches=list(imbalanced(4)),
-        calibration_batches=list(imbalanced(4)),
-        show_progress=False,
-    )
-    assert found.points[0].top1 == 7 / 8
-    assert found.points[0].balanced == pytest.approx((1 + 1 / 2) / 2), "a class without test images is left out"
-    assert [(one.class_number, one.num_images, one.top1) for one in found.classes] == [(0, 6, 1.0), (1, 2, 0.5)]
+    found = evaluated(net, (4,), test=imbalanced(4), calibration=imbalanced(4))
+    (point,) = curve_points(found)
+    assert point.plain.top1 == 7 / 8
+    assert point.plain.balanced == pytest.approx((1 + 1 / 2) / 2), "a class without test images is left out"
+    classes = class_accuracies(found)
+    assert [(one.class_number, one.num_images, one.top1) for one in classes] == [(0, 6, 1.0), (1, 2, 0.5)]

@@ -69,7 +69,7 @@ def assert_same_end(folder, whole):
     ]
     assert not differing
     assert rows_of(folder) == rows_of(whole)
-    for one, other in ((folder.curve_csv, whole.curve_csv), (folder.plan_csv, whole.plan_csv)):
+    for one, other in ((folder.evaluation.curve_csv, whole.evaluation.curve_csv), (folder.plan_csv, whole.plan_csv)):
         assert one.read_bytes() == other.read_bytes()
 
 
@@ -156,7 +156,7 @@ def test_a_signal_in_validation_waits_for_its_end_and_the_epochs_checkpoint(
 
 def test_a_signal_in_the_final_evaluation_ends_it_at_once_and_costs_no_training(tmp_path, whole, monkeypatch, capfd):
     folder = begin(tmp_path / "run")
-    monkeypatch.setattr(run, "accuracy_curve", lambda *_, **__: send(signal.SIGTERM)())
+    monkeypatch.setattr(run, "evaluate_run", lambda *_, **__: send(signal.SIGTERM)())
     assert carry_out(folder) == 143
     assert capfd.readouterr().err == f"\nsizemix: interrupted; continue with resume={folder.path}\n"
     monkeypatch.undo()
@@ -260,7 +260,7 @@ def test_a_run_that_stopped_early_and_was_killed_in_its_evaluation_does_not_trai
     tmp_path, monkeypatch, capfd, option, stop
 ):
     folder = begin(tmp_path / "run", option, "trainer.max_epochs=50", "recipe.optimizer.lr=0.0")
-    monkeypatch.setattr(run, "accuracy_curve", lambda *_, **__: send(signal.SIGTERM)())
+    monkeypatch.setattr(run, "evaluate_run", lambda *_, **__: send(signal.SIGTERM)())
     assert carry_out(folder) == 143
     stopped = saved(folder)
     assert 0 < stopped["global_step"] < 50 * _EPOCH_STEPS

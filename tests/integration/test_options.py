@@ -123,7 +123,7 @@ def test_a_run_killed_while_it_is_evaluated_is_evaluated_on_resume(compose, tmp_
         folder = RunFolder.create(tmp_path / name, compose(*_TINY))
         if killed:
             with monkeypatch.context() as patch:
-                patch.setattr(run, "accuracy_curve", _interrupted)
+                patch.setattr(run, "evaluate_run", _interrupted)
                 with pytest.raises(KeyboardInterrupt):
                     carry_out(folder)
             assert not folder.finished

@@ -87,7 +87,7 @@ def test_the_deployed_network_is_the_runs_and_as_accurate_as_its_curve_says(phot
     }.items():
         assert theirs in loading
         loading = loading.replace(theirs, ours)
-    test = list(datamodule.test_batches(32))
+    test = list(datamodule.eval_batches("test", 32))
     calibration = datamodule.calibration_batches(32, num_images=12800, batch_size=8, augment=False)
     names = {"images": torch.cat([batch.images for batch in test]), "batches": (batch.images for batch in calibration)}
     capsys.readouterr()

@@ -163,6 +163,7 @@ _OPTIONS: dict[str, _Kind] = {
     "evaluation.batch_size": _Number(int, 1),
     "evaluation.calibration_images": _Number(int, 1),
     "evaluation.calibration_transform": _OneOf(("test", "train")),
+    "evaluation.measure": _OneOf(("gflops", "latency", "throughput")),
     "checkpoint.every_steps": _Number(int, 1, optional=True),
     "checkpoint.every_minutes": _Number(float, optional=True),
 }

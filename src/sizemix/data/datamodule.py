@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytorch_lightning as pl
@@ -23,6 +23,7 @@ from sizemix.data.sources import DataSource
 from sizemix.errors import UserError
 from sizemix.sizes.plan import SizePlan
 
+EvalSplit = Literal["val", "test"]
 _NO_CHANGE, _NO_MIXING = Appearance(), Mixing()
 
 
@@ -127,16 +128,27 @@ class SizedDataModule(pl.LightningDataModule):
         )
         return RequestLoader(requests, fetch=self._val.eval, num_workers=self._num_workers)
 
-    def test_batches(self, *image_sizes: int) -> SizesLoader:
-        """All test images at some sizes, normalised, on the device; a batch is read once for all of them."""
-        mine = np.arange(self._test.num_images)
+    def eval_batches(self, split: EvalSplit, *image_sizes: int) -> SizesLoader:
+        """A split's images at some sizes, normalised, on the device; a batch is read once for all of them.
+
+        Of several ranks each gets its part of the batches.
+        """
+        source = {"val": self._val, "test": self._test}[split]
+        mine = np.arange(source.num_images)
         parts = [mine[at : at + self.eval_batch_size] for at in range(0, len(mine), self.eval_batch_size)]
-        return self._at_sizes(self._test, parts, lambda part, size: EvalRequest(part, size), image_sizes)
+        return self._at_sizes(source, parts, lambda part, size: EvalRequest(part, size), image_sizes)
+
+    def image_digest(self, split: EvalSplit) -> str:
+        """The same for the same images in the same order."""
+        part = {"val": self.dataset.val, "test": self.dataset.test}[split]
+        return part.fingerprint
 
     def calibration_batches(
         self, *image_sizes: int, num_images: int, batch_size: int, augment: bool, seed: int = 0
     ) -> SizesLoader:
         """The same training images for every size and every run: what batch norm is recalibrated with.
+
+        Of several ranks each gets its part of the batches.
 
         Args:
             image_sizes: sides in pixels.
@@ -226,7 +238,7 @@ class SizedDataModule(pl.LightningDataModule):
         image_sizes: Sequence[int],
     ) -> SizesLoader:
         return SizesLoader(
-            batches,
+            batches[self._shard.rank :: self._shard.world_size],
             image_sizes,
             asked=asked,
             fetch=source.at_sizes,

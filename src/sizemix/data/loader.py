@@ -109,6 +109,9 @@ class SizesLoader:
         fetch: makes a batch for each of several requests of the same images.
         ready: what is done to a batch when it is taken.
         num_workers: threads that run fetch; 0 runs it here.
+
+    Attributes:
+        rows: (images,) all images, in the order in which they come.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class SizesLoader:
         ready: Callable[[Batch], Batch],
         num_workers: int,
     ) -> None:
+        self.rows = np.concatenate(batches) if batches else np.empty(0, dtype=np.int64)
         self._batches = batches
         self._image_sizes = image_sizes
         self._asked = asked

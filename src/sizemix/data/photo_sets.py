@@ -54,6 +54,13 @@ class PhotoSplit:
         """One a photo."""
         return self.photos.paths
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names its photos, their order and classes; not their contents."""
+        digest = hashlib.sha256("\n".join(self.paths).encode())
+        digest.update(self.targets.numpy().tobytes())
+        return digest.hexdigest()
+
     def subset(self, rows: Tensor) -> "PhotoSplit":
         """Only those photos, in that order."""
         return replace(self, photos=self.photos.subset(rows.tolist()), targets=self.targets[rows])
@@ -103,12 +110,9 @@ class PhotoDataset:
     @cached_property
     def fingerprint(self) -> str:
         """Names all files, their order, classes and splits."""
-        digest = hashlib.sha256(repr((self.class_names, self.train.crop, self.train.decode_gap)).encode())
-        for split in (self.train, self.val, self.test):
-            digest.update("\n".join(split.paths).encode())
-            digest.update(split.targets.numpy().tobytes())
-        digest.update((self.contents or "").encode())
-        return digest.hexdigest()
+        splits = [split.fingerprint for split in (self.train, self.val, self.test)]
+        what = (self.class_names, self.train.crop, self.train.decode_gap, splits, self.contents)
+        return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
 def photo_dataset(

@@ -24,6 +24,10 @@ class LabelledSplit(Protocol):
     def targets(self) -> Tensor:
         """(num_images,) class numbers, int64."""
 
+    @property
+    def fingerprint(self) -> str:
+        """Names its images, their order and labels."""
+
     def subset(self, rows: Tensor) -> Self:
         """Only those images, in that order."""
 
@@ -77,6 +81,14 @@ class Split:
     targets: Tensor
     crop_padding: int = 0
 
+    @cached_property
+    def fingerprint(self) -> str:
+        """Names its images, their order and labels."""
+        digest = hashlib.sha256(repr((tuple(self.images.shape), self.crop_padding)).encode())
+        digest.update(self.images.numpy().tobytes())
+        digest.update(self.targets.numpy().tobytes())
+        return digest.hexdigest()
+
     def subset(self, rows: Tensor) -> "Split":
         """Only those images, in that order."""
         return replace(self, images=self.images[rows], targets=self.targets[rows])
@@ -118,12 +130,8 @@ class ImageDataset:
     @cached_property
     def fingerprint(self) -> str:
         """Names all images, their order, labels and statistics."""
-        digest = hashlib.sha256(repr((self.class_names, self.mean, self.std)).encode())
-        for split in (self.train, self.val, self.test):
-            digest.update(repr((tuple(split.images.shape), split.crop_padding)).encode())
-            digest.update(split.images.numpy().tobytes())
-            digest.update(split.targets.numpy().tobytes())
-        return digest.hexdigest()
+        splits = [split.fingerprint for split in (self.train, self.val, self.test)]
+        return hashlib.sha256(repr((self.class_names, self.mean, self.std, splits)).encode()).hexdigest()
 
 
 def fashion_mnist(*, train_images: int | None = None, crop_padding: int = 3) -> ImageDataset:

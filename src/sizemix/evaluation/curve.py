@@ -1,179 +1,158 @@
-"""The curve: top-1 by image size, with training statistics and with recalibrated ones."""
+"""Shows a network every image of a split at many sizes, with training statistics and with recalibrated ones."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from sizemix.data.batches import Batch
+from sizemix.evaluation.predictions import Answers, Predictions
+from sizemix.evaluation.ranks import combined, gathered, on_its_own
 from sizemix.models.batchnorm import Statistics, batch_norms, evaluating, holding, measured_statistics
 
 
-@dataclass(frozen=True)
-class CurvePoint:
-    """Accuracy at one size.
-
-    Attributes:
-        image_size: side in pixels.
-        num_images: test images.
-        top1: fraction correct with the statistics of training.
-        top1_recalibrated: fraction correct with batch norms recalibrated for this size; None where the network has
-            no batch norms.
-        balanced: mean over the classes of the fraction correct, likewise.
-        balanced_recalibrated: likewise.
-    """
-
-    image_size: int
-    num_images: int
-    top1: float
-    top1_recalibrated: float | None
-    balanced: float
-    balanced_recalibrated: float | None
-
-
-@dataclass(frozen=True)
-class ClassAccuracy:
-    """Accuracy for one class at one size, recalibrated where the network has batch norms.
-
-    Attributes:
-        image_size: side in pixels.
-        class_number: the class.
-        num_images: test images of the class.
-        top1: fraction of them that is recognised.
-    """
-
-    image_size: int
-    class_number: int
-    num_images: int
-    top1: float
-
-
-@dataclass(frozen=True)
-class Curve:
-    """What evaluation at many sizes gives.
-
-    Attributes:
-        points: one a size.
-        classes: one a size and class of which there are test images.
-    """
-
-    points: list[CurvePoint]
-    classes: list[ClassAccuracy]
-
-
 class Batches(Protocol):
-    """Batches of several sizes: as many as its length says."""
+    """Batches of several sizes, as many as its length says, all sizes of some images before those of the next.
+
+    Attributes:
+        rows: (images,) the numbers of their images in the split, in the order in which they come.
+    """
+
+    rows: NDArray[np.int64]
 
     def __len__(self) -> int: ...
 
     def __iter__(self) -> Iterator[Batch]: ...
 
 
-def accuracy_curve(
-    net: nn.Module,
-    *,
-    eval_sizes: Sequence[int],
-    num_classes: int,
-    test_batches: Batches,
-    calibration_batches: Batches,
-    show_progress: bool = True,
-) -> Curve:
-    """Evaluates at every size and leaves the network as it was.
+def size_statistics(net: nn.Module, batches: Batches, *, show_progress: bool = True) -> dict[int, Statistics]:
+    """Batch-norm statistics for every size that the batches have; none where the network has no batch norms.
 
-    The sizes are measured side by side, so that an image need be read only once for all of them.
+    Several ranks give each its part of the batches, and all get the statistics of all batches.
 
     Args:
-        net: images to logits.
-        eval_sizes: sides in pixels.
-        num_classes: width of the logits.
-        test_batches: normalised test images at these sizes, in any order.
-        calibration_batches: normalised training images at these sizes, in any order; read only where the network has
-            batch norms.
+        net: images to logits; left as it was.
+        batches: normalised training images; not read where the network has no batch norms.
         show_progress: a progress bar with the current size.
     """
-    recalibrate = bool(batch_norms(net))
-    total = len(test_batches) + (len(calibration_batches) if recalibrate else 0)
-    with tqdm(total=total, desc="Evaluating", unit="batch", disable=not show_progress) as bar:
-
-        def shown(batches: Batches, doing: str) -> Iterator[Batch]:
-            for batch in batches:
-                bar.set_postfix_str(f"{batch.image_size} px{doing}")
-                yield batch
-                bar.update()
-
-        statistics: dict[int, Statistics] = {}
-        if recalibrate:
-            calibration = shown(calibration_batches, ", recalibrating")
-            statistics = measured_statistics(net, ((batch.image_size, batch.images) for batch in calibration))
-        plain, tuned = ({size: _Hits.none(num_classes) for size in eval_sizes} for _ in range(2))
-        with evaluating(net), torch.no_grad():
-            for batch in shown(test_batches, ""):
-                size = batch.image_size
-                plain[size] += _hits(net, batch, num_classes)
-                if recalibrate:
-                    with holding(net, statistics[size]):
-                        tuned[size] += _hits(net, batch, num_classes)
-    plain, tuned = ({size: hits.on_host() for size, hits in by_size.items()} for by_size in (plain, tuned))
-    points = [_point(size, plain[size], tuned[size] if recalibrate else None) for size in eval_sizes]
-    best = tuned if recalibrate else plain
-    return Curve(points, [one for size in eval_sizes for one in best[size].by_class(size)])
+    if not batch_norms(net):
+        return {}
+    with (
+        tqdm(total=len(batches), desc="Recalibrating", unit="batch", disable=not show_progress) as bar,
+        on_its_own(net),
+    ):
+        shown = ((batch.image_size, batch.images) for batch in _shown(batches, bar))
+        return measured_statistics(net, shown, combine=combined)
 
 
-def _point(image_size: int, plain: "_Hits", tuned: "_Hits | None") -> CurvePoint:
-    return CurvePoint(
-        image_size,
-        plain.num_images,
-        plain.top1,
-        None if tuned is None else tuned.top1,
-        plain.balanced,
-        None if tuned is None else tuned.balanced,
-    )
+def predictions(
+    net: nn.Module,
+    batches: Batches,
+    *,
+    image_sizes: Sequence[int],
+    statistics: Mapping[int, Statistics],
+    image_digest: str,
+    show_progress: bool = True,
+) -> Predictions:
+    """What the network says of every image, at every size, with the statistics it has and with those of the size.
+
+    The sizes are looked at side by side, so that an image need be read only once for all of them. Several ranks give
+    each its part of the batches, and all get the whole.
+
+    Args:
+        net: images to logits; left as it was.
+        batches: normalised images at these sizes.
+        image_sizes: sides in pixels.
+        statistics: of batch norms, by image_size; empty where the network has none.
+        image_digest: names the images.
+        show_progress: a progress bar with the current size.
+    """
+    plain, tuned = ({size: _Said() for size in image_sizes} for _ in range(2))
+    targets: list[Tensor] = []
+    with (
+        tqdm(total=len(batches), desc="Evaluating", unit="batch", disable=not show_progress) as bar,
+        evaluating(net),
+        torch.no_grad(),
+    ):
+        for batch in _shown(batches, bar):
+            if batch.image_size == image_sizes[0]:
+                targets.append(batch.targets)
+            plain[batch.image_size].add(net(batch.images), batch.targets)
+            if statistics:
+                with holding(net, statistics[batch.image_size]):
+                    tuned[batch.image_size].add(net(batch.images), batch.targets)
+    own = _Part(batches.rows, _host(targets), _answers(plain), _answers(tuned) if statistics else None)
+    return _whole(gathered(own), tuple(image_sizes), image_digest)
+
+
+def _shown(batches: Batches, bar: "tqdm[None]") -> Iterator[Batch]:
+    for batch in batches:
+        bar.set_postfix_str(f"{batch.image_size} px")
+        yield batch
+        bar.update()
+
+
+@dataclass
+class _Said:
+    """A network's answers at one size, batch after batch, on its device, which nobody has to wait for."""
+
+    predicted: list[Tensor] = field(default_factory=list)
+    confidence: list[Tensor] = field(default_factory=list)
+    loss: list[Tensor] = field(default_factory=list)
+    in_top5: list[Tensor] = field(default_factory=list)
+
+    def add(self, logits: Tensor, targets: Tensor) -> None:
+        """Logits (batch, num_classes) of targets (batch,)."""
+        logits = logits.float()
+        confidence, predicted = logits.softmax(1).max(1)
+        most_probable = logits.topk(min(5, logits.shape[1]), dim=1).indices
+        self.predicted.append(predicted.int())
+        self.confidence.append(confidence)
+        self.loss.append(F.cross_entropy(logits, targets, reduction="none"))
+        self.in_top5.append((most_probable == targets[:, None]).any(1))
+
+
+# A rank without batches has empty arrays of no particular type.
+_TYPES = {"predicted": np.int32, "confidence": np.float32, "loss": np.float32, "in_top5": np.bool_}
 
 
 @dataclass(frozen=True)
-class _Hits:
-    """Images and correct answers by class, (num_classes,) each."""
+class _Part:
+    """What one rank has seen."""
 
-    images: Tensor
-    correct: Tensor
-
-    @classmethod
-    def none(cls, num_classes: int) -> "_Hits":
-        return cls(*(torch.zeros(num_classes, dtype=torch.int64) for _ in range(2)))
-
-    def __add__(self, other: "_Hits") -> "_Hits":
-        device = other.images.device  # all but the first are there: no device has to be waited for
-        return _Hits(self.images.to(device) + other.images, self.correct.to(device) + other.correct)
-
-    def on_host(self) -> "_Hits":
-        return _Hits(self.images.cpu(), self.correct.cpu())
-
-    @property
-    def num_images(self) -> int:
-        return int(self.images.sum())
-
-    @property
-    def top1(self) -> float:
-        return self.correct.sum().item() / self.num_images
-
-    @property
-    def balanced(self) -> float:
-        """The mean over those classes of which there are images."""
-        there = self.images > 0
-        return (self.correct[there] / self.images[there]).mean().item()
-
-    def by_class(self, image_size: int) -> list[ClassAccuracy]:
-        counts = zip(self.images.tolist(), self.correct.tolist(), strict=True)
-        return [
-            ClassAccuracy(image_size, number, images, correct / images)
-            for number, (images, correct) in enumerate(counts)
-            if images
-        ]
+    rows: NDArray[np.int64]
+    targets: NDArray[Any]
+    plain: Answers
+    recalibrated: Answers | None
 
 
-def _hits(net: nn.Module, batch: Batch, num_classes: int) -> _Hits:
-    right = batch.targets[net(batch.images).argmax(1) == batch.targets]
-    return _Hits(*(torch.bincount(targets, minlength=num_classes) for targets in (batch.targets, right)))
+def _host(parts: Sequence[Tensor]) -> NDArray[Any]:
+    return torch.cat(list(parts)).cpu().numpy() if parts else np.empty(0)
+
+
+def _answers(said: Mapping[int, _Said]) -> Answers:
+    return Answers(**{name: np.stack([_host(vars(one)[name]) for one in said.values()]) for name in _TYPES})
+
+
+def _whole(parts: Sequence[_Part], image_sizes: tuple[int, ...], image_digest: str) -> Predictions:
+    """All ranks' parts, in the order of the split's images."""
+    order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
+
+    def joined(answers: Sequence[Answers]) -> Answers:
+        columns = {name: np.concatenate([vars(one)[name] for one in answers], axis=1) for name in _TYPES}
+        return Answers(**{name: columns[name][:, order].astype(kind) for name, kind in _TYPES.items()})
+
+    tuned = [part.recalibrated for part in parts if part.recalibrated is not None]
+    return Predictions(
+        image_sizes,
+        np.concatenate([part.targets for part in parts])[order].astype(np.int32),
+        image_digest,
+        joined([part.plain for part in parts]),
+        joined(tuned) if tuned else None,
+    )

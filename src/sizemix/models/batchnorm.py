@@ -1,6 +1,6 @@
 """Batch-norm recalibration: the statistics of image sizes, put into a network for as long as they are needed."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 def batch_norms(model: nn.Module) -> list[_BatchNorm]:
     """The batch-norm layers that keep running statistics; timm's fused ones are among them."""
-    return [layer for layer in model.modules() if isinstance(layer, _BatchNorm) and layer.track_running_stats]
+    return [layer for _, layer in _named_batch_norms(model)]
 
 
 @contextmanager
@@ -25,14 +25,29 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-Statistics = list[Tensor]  # the buffers of a network's batch norms, in their order
+Statistics = Mapping[str, Tensor]  # running means and variances of all batch norms, by their names in the state_dict
+Sums = dict[int, Tensor]  # by image_size: how many batches, and the sums of all their statistics; one float64 vector
+
+
+def batch_norm_statistics(model: nn.Module) -> dict[str, Tensor]:
+    """The running means and variances that a network holds: the buffers themselves, by name."""
+    return {
+        f"{name}.{kind}": getattr(layer, kind)
+        for name, layer in _named_batch_norms(model)
+        for kind in ("running_mean", "running_var")
+    }
+
+
+def put(model: nn.Module, statistics: Statistics) -> None:
+    """Gives the batch norms these statistics, for good."""
+    _load(batch_norm_statistics(model), statistics)
 
 
 @contextmanager
 def holding(model: nn.Module, statistics: Statistics) -> Iterator[None]:
     """Inside, the batch norms hold these statistics; afterwards their own again."""
-    with _kept(model) as buffers:
-        _load(buffers, statistics)
+    with _kept(model):
+        put(model, statistics)
         yield
 
 
@@ -57,10 +72,12 @@ def recalibrated(model: nn.Module, batches: Iterable[Tensor]) -> Iterator[None]:
         yield
 
 
-def measured_statistics(model: nn.Module, batches: Iterable[tuple[int, Tensor]]) -> dict[int, Statistics]:
+def measured_statistics(
+    model: nn.Module, batches: Iterable[tuple[int, Tensor]], *, combine: Callable[[Sums], Sums] = dict
+) -> dict[int, Statistics]:
     """Statistics of several image sizes, side by side; the network is left as it was.
 
-    They are the plain mean over the batches of a size (cumulative average; Hoffer et al. 2019, arXiv 1908.08986, on
+    They are the plain mean over the batches of a size, in double precision (Hoffer et al. 2019, arXiv 1908.08986, on
     calibrating batch norms for a test size). Only batch norms are in train mode meanwhile, so that dropout and
     stochastic depth stay off.
 
@@ -68,29 +85,37 @@ def measured_statistics(model: nn.Module, batches: Iterable[tuple[int, Tensor]])
         model: a network with batch norms.
         batches: image sizes and normalised images (batch, 3, image_size, image_size), in any order, batches of a size
             equally large.
+        combine: adds the sums of several ranks that have measured different batches.
     """
-    measured: dict[int, Statistics] = {}
-    with _kept(model) as buffers, _averaging_over_batches(model), torch.no_grad():
-        fresh = _copied(buffers)
+    sums: Sums = {}
+    with _kept(model), _remembering_one_batch(model), torch.no_grad():
+        buffers = batch_norm_statistics(model)
         for image_size, images in batches:
-            _load(buffers, measured.get(image_size, fresh))
             model(images)
-            measured[image_size] = _copied(buffers)
-    return measured
+            own = torch.cat([images.new_ones(1), *buffers.values()]).to(_precise(images.device), torch.float64)
+            sums[image_size] = sums[image_size] + own if image_size in sums else own
+        return {image_size: _means(total, buffers) for image_size, total in combine(sums).items()}
+
+
+def _precise(device: torch.device) -> torch.device:
+    """The nearest that adds in double precision, which Apple's GPUs do not."""
+    return torch.device("cpu") if device.type == "mps" else device
+
+
+def _means(total: Tensor, buffers: Statistics) -> Statistics:
+    means = torch.split(total[1:] / total[0], [buffer.numel() for buffer in buffers.values()])
+    return {name: mean.to(buffer) for (name, buffer), mean in zip(buffers.items(), means, strict=True)}
 
 
 @contextmanager
-def _averaging_over_batches(model: nn.Module) -> Iterator[None]:
-    """Inside, the batch norms alone are in train mode, and begin a cumulative average, uncompiled.
-
-    Compiled, it would be a new graph for every batch: its factor is a Python number.
-    """
+def _remembering_one_batch(model: nn.Module) -> Iterator[None]:
+    """Inside, the batch norms alone are in train mode and hold the statistics of the newest batch, uncompiled."""
     layers = batch_norms(model)
     momenta = [layer.momentum for layer in layers]
     with evaluating(model), torch.compiler.set_stance("force_eager"):
         for layer in layers:
             layer.reset_running_stats()
-            layer.momentum = None  # torch's sign for a cumulative average
+            layer.momentum = 1.0
             layer.train()
         try:
             yield
@@ -100,21 +125,29 @@ def _averaging_over_batches(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def _kept(model: nn.Module) -> Iterator[list[Tensor]]:
-    """The buffers of the batch norms; their values are afterwards what they were."""
-    buffers = [buffer for layer in batch_norms(model) for buffer in layer.buffers()]
-    before = _copied(buffers)
+def _kept(model: nn.Module) -> Iterator[None]:
+    """The buffers of the batch norms are afterwards what they were."""
+    buffers = batch_norm_statistics(model) | {
+        f"{name}.num_batches_tracked": layer.num_batches_tracked
+        for name, layer in _named_batch_norms(model)
+        if layer.num_batches_tracked is not None
+    }
+    before = {name: buffer.clone() for name, buffer in buffers.items()}
     try:
-        yield buffers
+        yield
     finally:
         _load(buffers, before)
 
 
-def _copied(buffers: list[Tensor]) -> Statistics:
-    return [buffer.clone() for buffer in buffers]
+def _named_batch_norms(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
+    return [
+        (name, layer)
+        for name, layer in model.named_modules()
+        if isinstance(layer, _BatchNorm) and layer.track_running_stats
+    ]
 
 
-def _load(buffers: list[Tensor], statistics: Statistics) -> None:
+def _load(buffers: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for buffer, value in zip(buffers, statistics, strict=True):
-            buffer.copy_(value)
+        for name, buffer in buffers.items():
+            buffer.copy_(values[name])

@@ -1,53 +1,87 @@
-"""A curve as a table, a CSV file and a picture."""
+"""A curve as tables, CSV files and a picture."""
 
 import csv
 import io
-from collections.abc import Sequence
-from dataclasses import asdict, fields
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Group
 from rich.table import Table
 
-from sizemix.evaluation.curve import ClassAccuracy, CurvePoint
+from sizemix.evaluation.cost import SizeCost
+from sizemix.evaluation.pareto import pareto_front
+from sizemix.evaluation.scores import ClassAccuracy, CurvePoint
 from sizemix.runs.atomic import write_atomically
 
 _WORST = 10  # classes in the terminal; per_class.csv has all
+_FEW = 10  # classes; of so few the five most probable say little
 _TRAINING, _RECALIBRATED = "#8c8c8c", "#0b6e99"
 
 
-def curve_table(points: Sequence[CurvePoint], *, title: str) -> Group:
-    """Top-1 by size; the recalibrated column is left out for networks without batch norm.
+def curve_table(
+    points: Sequence[CurvePoint], costs: Sequence[SizeCost], *, title: str, num_classes: int, detailed: bool = False
+) -> Group:
+    """Accuracy and cost by size.
 
-    Where the test's classes differ in size, a column has the balanced accuracy (recalibrated where there is a choice).
+    Columns that would say nothing are left out: recalibrated figures of networks without batch norm, the balanced
+    accuracy of classes of one size, top-5 of few classes, time that was not measured.
+
+    Args:
+        points: one a size.
+        costs: likewise.
+        title: stands above.
+        num_classes: of the data.
+        detailed: with loss and calibration error, and without costs, for which there is cost_table.
     """
-    table = Table()
-    table.add_column("image size", justify="right")
-    table.add_column("top-1", justify="right")
-    recalibrates = points[0].top1_recalibrated is not None
+    recalibrates = points[0].recalibrated is not None
+    columns: dict[str, list[str]] = {"image size": [f"{point.image_size} px" for point in points]}
+    columns["top-1"] = [f"{point.plain.top1:.2%}" for point in points]
     if recalibrates:
-        table.add_column("top-1, recalibrated", justify="right")
-    balanced = any(abs(point.balanced - point.top1) > 1e-6 for point in points)
-    if balanced:
-        table.add_column("balanced", justify="right")
-    for point in points:
-        figures = [point.top1, *([point.top1_recalibrated] if point.top1_recalibrated is not None else [])]
-        if balanced:
-            figures.append(point.balanced if point.balanced_recalibrated is None else point.balanced_recalibrated)
-        table.add_row(f"{point.image_size} px", *(f"{figure:.2%}" for figure in figures))
+        columns["recalibrated"] = [f"{point.best.top1:.2%}" for point in points]
+    columns["±"] = [f"{50 * (point.interval[1] - point.interval[0]):.1f}" for point in points]
+    if num_classes > _FEW:
+        columns["top-5"] = [f"{point.best.top5:.2%}" for point in points]
+    if any(abs(point.best.balanced - point.best.top1) > 1e-6 for point in points):
+        columns["balanced"] = [f"{point.best.balanced:.2%}" for point in points]
+    if detailed:
+        columns["loss"] = [f"{point.best.loss:.3f}" for point in points]
+        columns["calibration error"] = [f"{point.best.calibration_error:.3f}" for point in points]
+    else:
+        columns |= _cost_columns(costs)
     remark = [] if recalibrates else ["The network has no batch norm, so there is nothing to recalibrate."]
-    return Group(title, table, *remark)
+    return Group(title, _table(columns), *remark)
 
 
-def write_curve_csv(points: Sequence[CurvePoint], path: Path) -> None:
-    """One row a size with a CurvePoint's fields; the recalibrated ones are empty without batch norm."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [field.name for field in fields(CurvePoint)], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(asdict(point) for point in points)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+def cost_table(costs: Sequence[SizeCost], *, measured_on: str) -> Group:
+    """All costs by size, with the spread of what was measured."""
+    columns = {"image size": [f"{cost.image_size} px" for cost in costs], **_cost_columns(costs)}
+    if all(cost.latency_low_ms is not None for cost in costs):
+        columns["quartiles"] = [f"{cost.latency_low_ms:.3g} to {cost.latency_high_ms:.3g}" for cost in costs]
+    if all(cost.images_per_second is not None for cost in costs):
+        columns["images/s"] = [f"{cost.images_per_second:,.0f}" for cost in costs]
+        columns["in batches of"] = [f"{cost.throughput_batch}" for cost in costs]
+    return Group(f"Cost of an image's forward pass; time measured on {measured_on}", _table(columns))
+
+
+def _cost_columns(costs: Sequence[SizeCost]) -> dict[str, list[str]]:
+    columns = {"GFLOPs": [f"{cost.gflops:.3g}" for cost in costs]}
+    if all(cost.latency_ms is not None for cost in costs):
+        columns["ms an image"] = [f"{cost.latency_ms:.3g}" for cost in costs]
+    return columns
+
+
+def _table(columns: Mapping[str, Sequence[str]]) -> Table:
+    table = Table()
+    for name in columns:
+        table.add_column(name, justify="right")
+    for row in zip(*columns.values(), strict=True):
+        table.add_row(*row)
+    return table
 
 
 def class_table(classes: Sequence[ClassAccuracy], class_names: Sequence[str], *, image_size: int) -> Group:
@@ -63,28 +97,85 @@ def class_table(classes: Sequence[ClassAccuracy], class_names: Sequence[str], *,
     return Group(f"{which} at {image_size} px", table)
 
 
+def write_curve_csv(points: Sequence[CurvePoint], path: Path) -> None:
+    """One row a size with CurvePoint.row()'s names; the recalibrated ones are empty without batch norm."""
+    _write_csv(path, [point.row() for point in points])
+
+
+def write_cost_csv(costs: Sequence[SizeCost], path: Path) -> None:
+    """One row a size with SizeCost's names."""
+    _write_csv(path, [asdict(cost) for cost in costs])
+
+
 def write_class_csv(classes: Sequence[ClassAccuracy], class_names: Sequence[str], path: Path) -> None:
     """One row a size and class: image_size, class, num_images, top1."""
+    _write_csv(
+        path,
+        [
+            {
+                "image_size": one.image_size,
+                "class": class_names[one.class_number],
+                "num_images": one.num_images,
+                "top1": one.top1,
+            }
+            for one in classes
+        ],
+    )
+
+
+def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_size", "class", "num_images", "top1"])
-    writer.writerows((one.image_size, class_names[one.class_number], one.num_images, one.top1) for one in classes)
+    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
     write_atomically(path, lambda file: file.write(text.getvalue().encode()))
 
 
-def draw_curve(points: Sequence[CurvePoint], path: Path, *, title: str, train_sizes: Sequence[int]) -> None:
-    """Top-1 over image size, with the sizes of training marked on the axis."""
+def draw_curve(
+    points: Sequence[CurvePoint],
+    costs: Sequence[SizeCost],
+    path: Path,
+    *,
+    title: str,
+    train_sizes: Sequence[int] = (),
+) -> None:
+    """Accuracy by size, with the sizes of training on the axis, and by compute, with the Pareto front."""
     with mpl.rc_context({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}):
-        figure = Figure(figsize=(7, 4.4), layout="constrained")
-        axes = figure.subplots()
-        sizes = [point.image_size for point in points]
-        axes.plot(sizes, [100 * point.top1 for point in points], "o--", color=_TRAINING, label="training statistics")
-        figures = [point.top1_recalibrated for point in points]
-        if all(figure is not None for figure in figures):
-            axes.plot(sizes, [100 * (top1 or 0) for top1 in figures], "o-", color=_RECALIBRATED, label="recalibrated")
+        figure = Figure(figsize=(11, 4.4), layout="constrained")
+        by_size, by_compute = figure.subplots(1, 2, sharey=True)
+        figure.suptitle(textwrap.fill(title, 100), fontsize=11)
+        _draw_by_size(by_size, points, train_sizes)
+        _draw_by_compute(by_compute, points, costs)
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+
+
+def _draw_by_size(axes: Axes, points: Sequence[CurvePoint], train_sizes: Sequence[int]) -> None:
+    sizes = [point.image_size for point in points]
+    low, high = ([100 * point.interval[end] for point in points] for end in (0, 1))
+    recalibrates = points[0].recalibrated is not None
+    axes.fill_between(sizes, low, high, color=_RECALIBRATED, alpha=0.15, lw=0, label="95 % interval")
+    if recalibrates:
+        plain = [100 * point.plain.top1 for point in points]
+        axes.plot(sizes, plain, "o--", color=_TRAINING, label="training statistics")
+    best = [100 * point.best.top1 for point in points]
+    axes.plot(sizes, best, "o-", color=_RECALIBRATED, label="recalibrated" if recalibrates else "top-1")
+    if train_sizes:
         axes.plot(train_sizes, [0] * len(train_sizes), "^", color="black", ms=7, clip_on=False, label="trained at",
                   transform=axes.get_xaxis_transform())  # fmt: skip
-        axes.set(title=title, xlabel="test image size (px)", ylabel="top-1 (%)", xticks=sizes)
-        axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
-        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
+    axes.set(xlabel="test image size (px)", ylabel="top-1 (%)", xticks=sizes)
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False)
+
+
+def _draw_by_compute(axes: Axes, points: Sequence[CurvePoint], costs: Sequence[SizeCost]) -> None:
+    gflops, top1 = [cost.gflops for cost in costs], [100 * point.best.top1 for point in points]
+    front = pareto_front(gflops, top1)
+    axes.plot(gflops, top1, "o", color=_TRAINING, label="each size")
+    axes.plot([gflops[at] for at in front], [top1[at] for at in front], "o-", color=_RECALIBRATED, label="Pareto front")
+    for x, y, point in zip(gflops, top1, points, strict=True):
+        axes.annotate(f"{point.image_size}", (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=9)
+    axes.set(xlabel="GFLOPs of an image's forward pass", xscale="log")
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.grid(alpha=0.3)
+    axes.legend(frameon=False, loc="lower right")

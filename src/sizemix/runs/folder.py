@@ -12,11 +12,34 @@ from sizemix.errors import UserError
 from sizemix.runs.atomic import write_atomically
 
 
+class EvaluationFiles:
+    """What an evaluation leaves in a folder.
+
+    curve.csv (accuracy by size), cost.csv (operations and time by size), curve.json (both, and the advice), curve.png,
+    per_class.csv, predictions_test.npz and predictions_val.npz, and bn_bank.safetensors for networks with batch norm.
+
+    Args:
+        path: the folder.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.curve_csv = self.path / "curve.csv"
+        self.cost_csv = self.path / "cost.csv"
+        self.curve_json = self.path / "curve.json"
+        self.curve_png = self.path / "curve.png"
+        self.per_class_csv = self.path / "per_class.csv"
+        self.robustness_csv = self.path / "robustness.csv"
+        self.test_predictions = self.path / "predictions_test.npz"
+        self.val_predictions = self.path / "predictions_val.npz"
+        self.bank_file = self.path / "bn_bank.safetensors"
+
+
 class RunFolder:
     """One run on disk.
 
     config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt, previous.ckpt (the one before) and best.ckpt,
-    curve.csv, per_class.csv, curve.png and summary.json, which exists once the run has finished; of image files also
+    the files of its evaluation, and summary.json, which exists once the run has finished; of image files also
     split.csv and broken.csv; with sizes.budget=memory fitting_batches.csv.
 
     Args:
@@ -34,9 +57,7 @@ class RunFolder:
         self.checkpoints = self.path / "checkpoints"
         self.last_checkpoint = self.checkpoints / "last.ckpt"
         self.previous_checkpoint = self.checkpoints / "previous.ckpt"
-        self.curve_csv = self.path / "curve.csv"
-        self.per_class_csv = self.path / "per_class.csv"
-        self.curve_png = self.path / "curve.png"
+        self.evaluation = EvaluationFiles(path)
         self.lock_file = self.path / "run.lock"
         self.summary_file = self.path / "summary.json"
 

@@ -1,7 +1,6 @@
 """What a finished run leaves in its folder and tells its loggers."""
 
 import platform
-from collections.abc import Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from typing import Any
@@ -11,22 +10,27 @@ from omegaconf import DictConfig
 from pytorch_lightning.loggers import WandbLogger
 
 from sizemix import __version__
-from sizemix.evaluation.curve import Curve, CurvePoint
-from sizemix.report.curve import draw_curve, write_class_csv, write_curve_csv
+from sizemix.evaluation.evaluation import Evaluation
+from sizemix.report.evaluation import curve_figures, evaluation_figures, log_to_wandb, write_evaluation
 from sizemix.runs.folder import RunFolder
 from sizemix.sizes.spending import spending
 from sizemix.training.assembly import Run
 from sizemix.training.images import broken_files
 
 
-def save_results(run: Run, config: DictConfig, folder: RunFolder, *, curve: Curve, evaluation_seconds: float) -> None:
-    """Writes curve.csv, per_class.csv, curve.png and, last, summary.json, which marks the run as finished."""
-    points = curve.points
-    write_curve_csv(points, folder.curve_csv)
-    write_class_csv(curve.classes, run.datamodule.dataset.class_names, folder.per_class_csv)
-    draw_curve(points, folder.curve_png, title=title_of(run, config), train_sizes=_trained_at(run))
-    _log_curve(run, points)
-    folder.save_summary(_summary(run, config, folder, points, evaluation_seconds))
+def save_results(
+    run: Run, config: DictConfig, folder: RunFolder, *, evaluation: Evaluation, evaluation_seconds: float
+) -> None:
+    """Writes the files of the evaluation and, last, summary.json, which marks the run as finished."""
+    write_evaluation(
+        evaluation,
+        folder.evaluation,
+        class_names=run.datamodule.dataset.class_names,
+        title=title_of(run, config),
+        train_sizes=_trained_at(run),
+    )
+    _log_evaluation(run, folder, evaluation)
+    folder.save_summary(_summary(run, config, folder, evaluation, evaluation_seconds))
 
 
 def _trained_at(run: Run) -> list[int]:
@@ -43,22 +47,20 @@ def training_seconds(run: Run) -> float:
     return run.timer.time_elapsed("train")
 
 
-def _log_curve(run: Run, points: Sequence[CurvePoint]) -> None:
+def _log_evaluation(run: Run, folder: RunFolder, evaluation: Evaluation) -> None:
     """The curve for the loggers besides metrics.csv, which then close."""
-    figures = {f"test/top1@{point.image_size}": point.top1 for point in points}
-    for point in points:
-        if point.top1_recalibrated is not None:
-            figures[f"test/top1_recalibrated@{point.image_size}"] = point.top1_recalibrated
     for logger in run.trainer.loggers:
         if logger is not run.metrics:
-            logger.log_metrics(figures, step=run.scheduler.planned.num_steps)
+            logger.log_metrics(curve_figures(evaluation), step=run.scheduler.planned.num_steps)
+            if isinstance(logger, WandbLogger):
+                log_to_wandb(logger, evaluation, folder.evaluation)
             logger.finalize("success")
         if isinstance(logger, WandbLogger):
             logger.experiment.finish()
 
 
 def _summary(
-    run: Run, config: DictConfig, folder: RunFolder, points: Sequence[CurvePoint], evaluation_seconds: float
+    run: Run, config: DictConfig, folder: RunFolder, evaluation: Evaluation, evaluation_seconds: float
 ) -> dict[str, Any]:
     plan, best = run.scheduler.planned, run.best.best_model_score
     device = run.trainer.strategy.root_device
@@ -75,7 +77,7 @@ def _summary(
             "final_top1": run.metrics.last(run.model.val_metric),
             "best_top1": None if best is None else round(float(best), 6),
         },
-        "curve": [asdict(point) for point in points],
+        **evaluation_figures(evaluation),
         "plan": {
             "fingerprint": plan.fingerprint,
             "steps": plan.num_steps,

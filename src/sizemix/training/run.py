@@ -21,7 +21,7 @@ from sizemix.checkpointing.newest import Newest, newest_whole, set_aside
 from sizemix.checkpointing.signals import Interrupted, StopSignals, let_through
 from sizemix.checkpointing.stopping import StopBehindStep
 from sizemix.errors import UserError
-from sizemix.evaluation.curve import Curve, accuracy_curve
+from sizemix.evaluation.evaluation import Evaluation
 from sizemix.limits import available_cores
 from sizemix.report.curve import class_table, curve_table
 from sizemix.report.plan import plan_table, write_plan_csv
@@ -31,6 +31,7 @@ from sizemix.runs.folder import RunFolder
 from sizemix.runs.lock import take_lock
 from sizemix.training.assembly import Run, assemble
 from sizemix.training.ending import Ending
+from sizemix.training.evaluating import evaluate_run
 from sizemix.training.launch import host_own_ranks, join_ranks
 from sizemix.training.lifeline import Lifeline
 from sizemix.training.quiet import quieten
@@ -106,15 +107,15 @@ def _train_and_evaluate(config: DictConfig, folder: RunFolder, ending: Ending, c
     if run.trainer.world_size > 1:
         _hold_together(run.trainer, ending)
     fit(run, folder)
+    trained = time.perf_counter()
+    evaluation = evaluate_run(run, config)
+    evaluation_seconds = time.perf_counter() - trained
     if torch.distributed.is_initialized():
-        torch.distributed.destroy_process_group()  # rank 0 evaluates alone: nothing may wait for the others
+        torch.distributed.destroy_process_group()
     if not run.trainer.is_global_zero:
         return
-    trained = time.perf_counter()
-    curve = _evaluate(run, config)
-    evaluation_seconds = time.perf_counter() - trained
-    save_results(run, config, folder, curve=curve, evaluation_seconds=evaluation_seconds)
-    _report(run, config, folder, curve, console)
+    save_results(run, config, folder, evaluation=evaluation, evaluation_seconds=evaluation_seconds)
+    _report(run, config, folder, evaluation, console)
 
 
 @contextmanager
@@ -130,11 +131,12 @@ def _alone(folder: RunFolder, rank: int) -> Iterator[None]:
             lock.release()
 
 
-def _report(run: Run, config: DictConfig, folder: RunFolder, curve: Curve, console: Console) -> None:
+def _report(run: Run, config: DictConfig, folder: RunFolder, evaluation: Evaluation, console: Console) -> None:
     """Shows what the run gave, and where it stands."""
-    console.print(curve_table(curve.points, title=f"Test top-1, {title_of(run, config)}"))
-    names, size = run.datamodule.dataset.class_names, _nearest(config.sizes.base_size, config.evaluation.eval_sizes)
-    console.print(class_table(curve.classes, names, image_size=size))
+    names = run.datamodule.dataset.class_names
+    title = f"Test top-1, {title_of(run, config)}"
+    console.print(curve_table(evaluation.points, evaluation.costs, title=title, num_classes=len(names)))
+    console.print(class_table(evaluation.classes, names, image_size=evaluation.protocol.nearest_reference))
     console.print(
         waiting_table(
             run.data_wait.waits,
@@ -146,6 +148,7 @@ def _report(run: Run, config: DictConfig, folder: RunFolder, curve: Curve, conso
         console.print(f"Stopped early, behind step {run.trainer.global_step} of {run.scheduler.planned.num_steps}.")
     if run.datamodule.unreadable:
         console.print(f"{len(run.datamodule.unreadable)} files broke during the run; summary.json names them.")
+    console.print(evaluation.advice().sentence)
     console.print(f"Trained in {training_seconds(run):.0f} s. Run folder: {folder.path}", soft_wrap=True)
 
 
@@ -195,31 +198,6 @@ def _tidy(folder: RunFolder, newest: Newest | None) -> None:
         set_aside(folder)
     if newest.step:
         print(f"Continuing behind step {newest.step}.")
-
-
-def _nearest(image_size: int, sizes: Sequence[int]) -> int:
-    """The size among several that is next to one."""
-    return min(sizes, key=lambda size: (abs(size - image_size), size))
-
-
-def _evaluate(run: Run, config: DictConfig) -> Curve:
-    settings, datamodule = config.evaluation, run.datamodule
-    sizes = list(settings.eval_sizes)
-    net = run.model.evaluated.to(run.trainer.strategy.root_device)
-    with run.trainer.precision_plugin.forward_context():
-        return accuracy_curve(
-            net,
-            eval_sizes=sizes,
-            num_classes=len(datamodule.dataset.class_names),
-            test_batches=datamodule.test_batches(*sizes),
-            calibration_batches=datamodule.calibration_batches(
-                *sizes,
-                num_images=settings.calibration_images,
-                batch_size=config.recipe.base_batch_size,
-                augment=settings.calibration_transform == "train",
-            ),
-            show_progress=config.trainer.enable_progress_bar,
-        )
 
 
 if __name__ == "__main__":

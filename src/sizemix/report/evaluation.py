@@ -1,0 +1,88 @@
+"""An evaluation as files, as figures for loggers, and as what W&B shows."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from pytorch_lightning.loggers import WandbLogger
+
+from sizemix.evaluation.advice import Advice
+from sizemix.evaluation.evaluation import Evaluation
+from sizemix.models.bank import BatchNormBank
+from sizemix.report.curve import draw_curve, write_class_csv, write_cost_csv, write_curve_csv
+from sizemix.runs.atomic import write_atomically
+from sizemix.runs.folder import EvaluationFiles
+
+
+def write_evaluation(
+    evaluation: Evaluation,
+    files: EvaluationFiles,
+    *,
+    class_names: Sequence[str],
+    title: str,
+    train_sizes: Sequence[int] = (),
+    advice: Advice | None = None,
+) -> None:
+    """Writes all files; a bank that is there keeps the sizes that it has beyond, if it is the same network's.
+
+    Args:
+        evaluation: what came out.
+        files: where it goes.
+        class_names: of the data.
+        title: stands above the picture.
+        train_sizes: sides in pixels, marked in the picture.
+        advice: what a user asked for; None: the advice without a wish.
+    """
+    points, costs = evaluation.points, evaluation.costs
+    write_curve_csv(points, files.curve_csv)
+    write_cost_csv(costs, files.cost_csv)
+    write_class_csv(evaluation.classes, class_names, files.per_class_csv)
+    evaluation.test.save(files.test_predictions)
+    evaluation.val.save(files.val_predictions)
+    write_bank(evaluation.bank, files)
+    figures = json.dumps(evaluation_figures(evaluation, advice), indent=2) + "\n"
+    write_atomically(files.curve_json, lambda file: file.write(figures.encode()))
+    draw_curve(points, costs, files.curve_png, title=title, train_sizes=train_sizes)
+
+
+def write_bank(bank: BatchNormBank, files: EvaluationFiles) -> None:
+    """Writes or extends the bank; nothing for a network without batch norms."""
+    if bank.statistics:
+        older = [BatchNormBank.load(files.bank_file)] if files.bank_file.exists() else []
+        (bank.with_more(older[0]) if older else bank).save(files.bank_file)
+
+
+def evaluation_figures(evaluation: Evaluation, advice: Advice | None = None) -> dict[str, Any]:
+    """Curve, costs and advice in plain values, for curve.json and summary.json."""
+    advice = advice or evaluation.advice()
+    return {
+        "curve": [point.row() for point in evaluation.points],
+        "cost": [asdict(cost) for cost in evaluation.costs],
+        "cost_measured_on": evaluation.device,
+        "advice": {**asdict(advice), "sentence": advice.sentence},
+        "calibration": asdict(evaluation.bank.calibration),
+        "data_fingerprint": evaluation.test.image_digest,
+    }
+
+
+def curve_figures(evaluation: Evaluation) -> dict[str, float]:
+    """One figure a size and kind, for loggers that know numbers alone."""
+    figures = {f"test/top1@{point.image_size}": point.plain.top1 for point in evaluation.points}
+    for point in evaluation.points:
+        if point.recalibrated is not None:
+            figures[f"test/top1_recalibrated@{point.image_size}"] = point.recalibrated.top1
+    return figures
+
+
+def log_to_wandb(logger: WandbLogger, evaluation: Evaluation, files: EvaluationFiles) -> None:
+    """The curve over image_size as an axis of its own, as a table and as the picture."""
+    import wandb  # half a second that only its users should wait
+
+    rows = [{**point.row(), **asdict(cost)} for point, cost in zip(evaluation.points, evaluation.costs, strict=True)]
+    logger.experiment.define_metric("curve/image_size")
+    logger.experiment.define_metric("curve/*", step_metric="curve/image_size")
+    for point in evaluation.points:
+        logger.experiment.log({"curve/image_size": point.image_size, "curve/top1": point.best.top1})
+    table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
+    logger.experiment.log({"evaluation/table": table, "evaluation/picture": wandb.Image(str(files.curve_png))})
