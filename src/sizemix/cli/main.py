@@ -8,6 +8,7 @@ from importlib import import_module
 COMMANDS = {
     "train": "train at mixed or fixed image sizes, then show accuracy by size",
     "plan": "show what a run would spend at every size, before anything trains",
+    "pack": "turn a folder of photos into a few large files from which small crops are read fast",
     "doctor": "look at software, machine, images and network; say what is wrong and what to do",
 }
 _SUMMARIES = "".join(f"  {name:<8} {summary}\n" for name, summary in COMMANDS.items())

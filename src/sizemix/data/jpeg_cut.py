@@ -6,6 +6,7 @@ markers at the same places, the photo falls into tiles, and any rectangle of til
 together, with its own width and height in the header and its markers numbered anew.
 """
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -78,6 +79,12 @@ class Tiling:
             min(self.rows, (bottom + above - 1) // down + 1),
         )
 
+    def pixels(self, tiles: Region) -> Region:
+        """Where some tiles are in the JPEG, pixels."""
+        left, top, right, bottom = tiles
+        across, down = self.mcu_width * self.interval, self.mcu_height
+        return left * across, top * down, min(self.width, right * across), min(self.height, bottom * down)
+
 
 def tiling(data: bytes) -> Tiling:
     """Reads a JPEG's header.
@@ -102,7 +109,7 @@ def tiling(data: bytes) -> Tiling:
     raise ValueError("expected image data, got none")
 
 
-def interval_starts(data: bytes, layout: Tiling) -> NDArray[np.uint32]:
+def interval_starts(data: bytes, layout: Tiling) -> NDArray[np.int64]:
     """Where each tile's bytes begin, row by row, and where the JPEG ends: (rows x columns + 1,).
 
     Raises:
@@ -116,10 +123,10 @@ def interval_starts(data: bytes, layout: Tiling) -> NDArray[np.uint32]:
     expected[-1] = _END[1]
     if len(marked) != number or (values[marked + 1] != expected).any() or marked[-1] + 2 != len(data):
         raise ValueError(f"expected {number} tiles, each with its marker, got {len(marked)} markers")
-    return np.concatenate([[layout.header_bytes], marked + 2]).astype(np.uint32)
+    return np.concatenate([[layout.header_bytes], marked + 2])
 
 
-def cut_jpeg(data: memoryview, layout: Tiling, starts: NDArray[np.uint32], tiles: Region) -> NDArray[np.uint8]:
+def cut_jpeg(data: memoryview, layout: Tiling, starts: NDArray[np.int64], tiles: Region) -> NDArray[np.uint8]:
     """The JPEG of some tiles alone.
 
     Args:
@@ -137,7 +144,7 @@ def cut_jpeg(data: memoryview, layout: Tiling, starts: NDArray[np.uint32], tiles
     if len(starts) != layout.rows * layout.columns + 1 or len(data) < layout.header_bytes:
         raise ValueError(f"expected {layout.rows} x {layout.columns} tiles and their end, got {len(starts)} places")
     by_row = starts[:-1].reshape(layout.rows, layout.columns)[top:bottom, left].tolist()
-    ends = starts[1:].reshape(layout.rows, layout.columns)[top:bottom, left:right].astype(np.int64)
+    ends = starts[1:].reshape(layout.rows, layout.columns)[top:bottom, left:right]
     pieces = [data[start:end] for start, end in zip(by_row, ends[:, -1].tolist(), strict=True)]
     made = np.frombuffer(bytearray().join([data[: layout.header_bytes], *pieces]), np.uint8)
     moved = layout.header_bytes + np.cumsum([0, *(len(piece) for piece in pieces[:-1])]) - by_row
@@ -147,9 +154,9 @@ def cut_jpeg(data: memoryview, layout: Tiling, starts: NDArray[np.uint32], tiles
         raise ValueError("expected a marker behind every tile, got something else")
     made[markers + 1] = _FIRST_RESTART + np.arange(len(markers)) % 8
     made[-1] = _END[1]
-    width = min(layout.width, right * layout.interval * layout.mcu_width) - left * layout.interval * layout.mcu_width
-    height = min(layout.height, bottom * layout.mcu_height) - top * layout.mcu_height
-    made[layout.size_at : layout.size_at + 4] = np.frombuffer(height.to_bytes(2) + width.to_bytes(2), np.uint8)
+    first_x, first_y, end_x, end_y = layout.pixels(tiles)
+    sides = struct.pack(">HH", end_y - first_y, end_x - first_x)
+    made[layout.size_at : layout.size_at + 4] = np.frombuffer(sides, np.uint8)
     return made
 
 

@@ -20,7 +20,8 @@ from PIL import Image
 
 from sizemix.data.jpeg_cut import Region
 
-_ORIENTATION_TAG, _TURNED, _ONE_SHORT = 0x0112, (5, 6, 7, 8), (3, 1)
+TURNED = (5, 6, 7, 8)  # the EXIF orientations that swap width and height
+_ORIENTATION_TAG, _ONE_SHORT = 0x0112, (3, 1)
 _APP1, _START_OF_SCAN = 0xE1, 0xDA
 _PLAIN = ("YCbCr", "Gray", "RGB")  # what libjpeg turns into RGB in the one way that there is
 # libjpeg-turbo's words for image data that is cut off or altered. About its other complaints Pillow has the last word.
@@ -78,13 +79,18 @@ def open_photo(path: str) -> Photo:
     """
     with open(path, "rb", buffering=0) as file:
         data = file.read()
+    return photo_of(data)
+
+
+def photo_of(data: bytes) -> Photo:
+    """The same, of a file's bytes."""
     return (_jpeg(data) if data.startswith(b"\xff\xd8\xff") else None) or _ByPillow(data)
 
 
 def photo_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright photo, from its header alone."""
     with Image.open(path) as image:
-        turned = image.getexif().get(_ORIENTATION_TAG) in _TURNED
+        turned = image.getexif().get(_ORIENTATION_TAG) in TURNED
         return (image.height, image.width) if turned else image.size
 
 
@@ -98,7 +104,7 @@ class _Jpeg:
     orientation: int
 
     def pixels(self, denominator: int, region: Region | None = None) -> Decoded:
-        turned = self.orientation in _TURNED
+        turned = self.orientation in TURNED
         width, height = (self.height, self.width) if turned else (self.width, self.height)
         # simplejpeg takes the smallest scale that keeps these: the very 1 / denominator.
         least = {"min_width": -(-width // denominator), "min_height": -(-height // denominator)}
@@ -120,7 +126,7 @@ def _jpeg(data: bytes) -> _Jpeg | None:
     if colours not in _PLAIN:
         return None
     _refuse_bomb(width, height)
-    if orientation in _TURNED:
+    if orientation in TURNED:
         width, height = height, width
     return _Jpeg(data, width, height, orientation)
 
@@ -134,7 +140,7 @@ class _ByPillow:
         width, height = self._image.size
         _refuse_bomb(width, height)
         self.orientation = _known(self._image.getexif().get(_ORIENTATION_TAG))
-        self.width, self.height = (height, width) if self.orientation in _TURNED else (width, height)
+        self.width, self.height = (height, width) if self.orientation in TURNED else (width, height)
 
     def pixels(self, denominator: int, region: Region | None = None) -> Decoded:
         if denominator > 1 and self._image.format in ("JPEG", "MPO"):

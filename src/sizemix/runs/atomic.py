@@ -6,6 +6,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
@@ -27,8 +28,19 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object], *, previo
     Raises:
         DiskFullError: no room for it; the old file stays.
     """
-    try:
+    with full_disk_named(path):
         _write(path, write, previous)
+
+
+@contextmanager
+def full_disk_named(path: Path) -> Iterator[None]:
+    """Around whatever writes a file.
+
+    Raises:
+        DiskFullError: no room for it.
+    """
+    try:
+        yield
     except Exception as error:
         full = next((cause for cause in _causes(error) if isinstance(cause, OSError) and cause.errno in _FULL), None)
         if full is None:
