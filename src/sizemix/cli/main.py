@@ -10,6 +10,7 @@ COMMANDS = {
     "plan": "show what a run would spend at every size, before anything trains",
     "pack": "turn a folder of photos into a few large files from which small crops are read fast",
     "doctor": "look at software, machine, images and network; say what is wrong and what to do",
+    "compare": "show finished runs side by side on one page: what differs, where, how surely, at what cost",
 }
 _SUMMARIES = "".join(f"  {name:<8} {summary}\n" for name, summary in COMMANDS.items())
 USAGE = f"""usage: sizemix COMMAND ...
