@@ -18,7 +18,7 @@ class Finding:
     Attributes:
         arm: of whom.
         subject: sizes, gain, loss, base size, smaller size, reaching or spending.
-        verdict: better, worse or unclear; none where nothing is judged.
+        verdict: better, worse, both (at some sizes each) or unclear; none where nothing is judged.
         text: the sentence.
     """
 
@@ -71,17 +71,17 @@ def _over_sizes(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
     }
     if len(versus.seeds) < MIN_PAIRS:
         text = (
-            f"{name} against {baseline}: no interval can be given with {_counted(len(versus.seeds), 'paired seed')}; at "
-            f"least {MIN_PAIRS} are needed, so every difference below may be chance."
+            f"{name} against {baseline}: no interval can be given with {_counted(len(versus.seeds), 'paired seed')}, "
+            f"at least {MIN_PAIRS} are needed; every difference may be chance."
         )
     else:
         told = [f"{verdict} at {_listed(found)}" for verdict, found in sizes.items() if found and verdict != "unclear"]
-        unclear = [f"not told apart at {_listed(sizes['unclear'])}"] if sizes["unclear"] else []
-        text = (
-            f"{name} against {baseline}, of {_counted(len(versus.by_size), 'test size')}: {'; '.join(told + unclear)}."
-        )
-    both = bool(sizes["better"]) == bool(sizes["worse"])
-    yield Finding(name, "sizes", "unclear" if both else "better" if sizes["better"] else "worse", text)
+        if sizes["unclear"]:
+            told.append(f"not told apart at {_listed(sizes['unclear'])}")
+        text = f"{name} against {baseline} at {_counted(len(versus.by_size), 'test size')}: {'; '.join(told)}."
+    both = "both" if sizes["better"] and sizes["worse"] else None
+    one_way = "better" if sizes["better"] else "worse" if sizes["worse"] else "unclear"
+    yield Finding(name, "sizes", both or one_way, text)
     gain = max(versus.by_size, key=lambda one: one.test.mean)
     loss = min(versus.by_size, key=lambda one: one.test.mean)
     if gain.test.mean > 0:
@@ -94,7 +94,8 @@ def _at_base_size(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
     one = versus.at(comparison.base_size)
     if one is None:
         return
-    claim = f"At the base size of {one.image_size} px {versus.arm.name} is no worse within {points(comparison.margin)} points"
+    margin = points(comparison.margin)
+    claim = f"At the base size of {one.image_size} px {versus.arm.name} is no worse within {margin} points"
     if one.test.lower_bound is None:
         yield Finding(versus.arm.name, "base size", "unclear", f"{claim}: not known ({_evidence(one)}).")
         return
@@ -151,16 +152,15 @@ def _own_reaching(own: Reaching | None, baseline: str) -> str:
 
 
 def _faster(reaching: Reaching, comparison: Comparison) -> str:
-    """Whether every run was there with less compute than every run of the baseline that was."""
+    """Better: every run was there before any of the baseline's; worse: none was, at the baseline's whole compute."""
     own = comparison.own_reaching
     mine = [ratio for ratio in reaching.compute if ratio is not None]
-    theirs = [] if own is None else [ratio for ratio in own.compute if ratio is not None]
-    enough = min(reaching.num_runs, len(comparison.baseline.runs)) >= MIN_PAIRS
-    if not mine or not theirs or not enough:
+    theirs = [1.0] if own is None else [1.0, *(ratio for ratio in own.compute if ratio is not None)]
+    if len(mine) < reaching.num_runs or reaching.num_runs < MIN_PAIRS:
         return "unclear"
-    if len(mine) == reaching.num_runs and max(mine) < min(theirs):
+    if max(mine) < min(theirs):
         return "better"
-    return "worse" if min(mine) > max(theirs) else "unclear"
+    return "worse" if all(ratio is not None and ratio >= 1 for ratio in reaching.before) else "unclear"
 
 
 def _spending(versus: Versus, comparison: Comparison) -> Finding:

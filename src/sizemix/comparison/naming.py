@@ -12,6 +12,7 @@ from sizemix.comparison.reading import flat
 
 _CONF = Path(sizemix.__file__).parent / "conf"
 _GROUPS = ("data", "model", "sizes", "recipe", "augment", "trainer")
+_SIZES = "sizes="
 _LONGEST_VALUE = 28
 _INTERPOLATION, _MANDATORY = "${", "???"
 
@@ -25,17 +26,25 @@ def differing_options(configs: Sequence[Options]) -> list[str]:
 
 
 def arm_names(configs: Sequence[Options]) -> list[str]:
-    """A name for each configuration, all different: "sizes=mixed, budget=B+".
+    """A name for each configuration, all different: "mixed (budget=B+)", "model=resnet50 (lr=0.1)".
 
     A group's part is named by the shipped choice (conf/sizes/mixed.yaml) that it is nearest to; what that choice says
     itself, or follows from another option, is not repeated.
     """
     differing = differing_options(configs)
     parts: list[list[str]] = [[] for _ in configs]
-    for group in dict.fromkeys(name.partition(".")[0] for name in differing):
+    groups = dict.fromkeys(name.partition(".")[0] for name in differing)
+    for group in sorted(groups, key=lambda group: group != "sizes"):
         _add_group(parts, configs, group, differing)
-    names = [", ".join(own) or "as configured" for own in parts]
+    names = [_name(own, only_sizes=all(other and other[0].startswith(_SIZES) for other in parts)) for own in parts]
     return [_distinct(names, place) for place in range(len(names))]
+
+
+def _name(parts: Sequence[str], *, only_sizes: bool) -> str:
+    first, *others = parts or ["as configured"]
+    if only_sizes:  # the usual question, for which "mixed" says enough
+        first = first.removeprefix(_SIZES)
+    return f"{first} ({', '.join(others)})" if others else first
 
 
 def value_text(value: Any) -> str:

@@ -2,12 +2,14 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from statistics import mean
 
 from sizemix.comparison.arms import Arm
 from sizemix.comparison.records import RunRecord
 
 TRAINING_PASSES = 3  # a forward and a backward pass, in forward passes
+_PREFIXES = (("EFLOPs", 1e18), ("PFLOPs", 1e15), ("TFLOPs", 1e12), ("GFLOPs", 1e9))
 
 
 @dataclass(frozen=True)
@@ -16,18 +18,15 @@ class ComputeUnit:
 
     Attributes:
         name: for axes and tables.
-        in_flops: whether it is FLOPs, and not images at the base size.
+        flops: one of the unit; None where it is images at the base size.
     """
 
     name: str
-    in_flops: bool
+    flops: float | None
 
     def of(self, run: RunRecord, images_at_base: float) -> float:
         """An amount of a run's compute in this unit."""
-        if not self.in_flops:
-            return images_at_base
-        assert run.base_gflops is not None
-        return TRAINING_PASSES * run.base_gflops * images_at_base / 1e3
+        return images_at_base if self.flops is None else _flops(run, images_at_base) / self.flops
 
 
 @dataclass(frozen=True)
@@ -66,12 +65,14 @@ class Reaching:
 
     Attributes:
         compute: by run, where it had it, as a multiple of the baseline's whole training compute; None: not known.
+        before: by the same runs, at the validation before that one; 0 if there was none.
         seconds: by run, as a multiple of the baseline's training time; None: not recorded.
         num_runs: that could have reached it.
         best: highest validation accuracy of all runs.
     """
 
     compute: tuple[float | None, ...]
+    before: tuple[float | None, ...]
     seconds: tuple[float | None, ...]
     num_runs: int
     best: float
@@ -81,9 +82,11 @@ def compute_unit(arms: Sequence[Arm]) -> ComputeUnit | None:
     """FLOPs where every run knows them; else images at the base size, if that is the same work for all; else None."""
     runs = [run for arm in arms for run in arm.runs]
     if all(run.base_gflops is not None for run in runs):
-        return ComputeUnit("TFLOPs", in_flops=True)
+        most = max(_flops(run, total_compute(run)) for run in runs)
+        name, flops = next(((name, flops) for name, flops in _PREFIXES if most >= flops), _PREFIXES[-1])
+        return ComputeUnit(name, flops)
     work = {(run.base_size, *_network(run)) for run in runs}
-    return ComputeUnit(f"images at {runs[0].base_size} px", in_flops=False) if len(work) == 1 else None
+    return ComputeUnit(f"images at {runs[0].base_size} px", None) if len(work) == 1 else None
 
 
 def spent(arm: Arm, unit: ComputeUnit | None) -> Spent:
@@ -130,14 +133,22 @@ def reaching(arm: Arm, baseline: Arm, target: float, unit: ComputeUnit | None) -
     if not runs:
         return None
     whole = spent(baseline, unit)
-    first = [next((point for point in course(run, unit) if point.top1 >= target), None) for run in runs]
-    reached = [point for point in first if point is not None]
+    start = CoursePoint(0.0, 0.0, 0.0)
+    courses = [pairwise([start, *course(run, unit)]) for run in runs]
+    firsts = [next(((before, point) for before, point in one if point.top1 >= target), None) for one in courses]
+    reached = [first for first in firsts if first is not None]
     return Reaching(
-        compute=tuple(_ratio(point.compute, whole.compute) for point in reached),
-        seconds=tuple(_ratio(point.seconds, whole.seconds) for point in reached),
+        compute=tuple(_ratio(point.compute, whole.compute) for _, point in reached),
+        before=tuple(_ratio(before.compute, whole.compute) for before, _ in reached),
+        seconds=tuple(_ratio(point.seconds, whole.seconds) for _, point in reached),
         num_runs=len(runs),
         best=max(validation.top1 for run in runs for validation in run.validations),
     )
+
+
+def _flops(run: RunRecord, images_at_base: float) -> float:
+    assert run.base_gflops is not None
+    return TRAINING_PASSES * run.base_gflops * 1e9 * images_at_base
 
 
 def _network(run: RunRecord) -> list[tuple[str, str]]:
