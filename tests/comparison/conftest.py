@@ -11,6 +11,7 @@ import pytest
 from omegaconf import OmegaConf, open_dict
 
 from sizemix.cli.compose import CONF
+from sizemix.evaluation.predictions import Answers, Predictions
 from sizemix.report.plan import write_plan_csv
 from sizemix.sizes.plan import plan_run
 from sizemix.sizes.schedule import MixedSizes
@@ -136,9 +137,9 @@ def _right(accuracy, seed):
 def _write_predictions(file, right):
     targets = np.arange(IMAGES, dtype=np.int32) % 2
     predicted = np.array([np.where(row, targets, 1 - targets) for row in right.values()], dtype=np.int32)
-    np.savez_compressed(file, image_sizes=np.array(list(right), dtype=np.int32), targets=targets, predicted=predicted,
-                        confidence=np.full(predicted.shape, 0.9, dtype=np.float32),
-                        image_digest=np.array("same images"))  # fmt: skip
+    ones = np.ones(predicted.shape, dtype=np.float32)
+    answers = Answers(predicted, confidence=ones, loss=ones, in_top5=ones > 0)
+    Predictions(tuple(right), targets, "same images", plain=answers, recalibrated=answers).save(file)
 
 
 def _point(size, top1, new):

@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from sizemix.comparison.records import Predictions, SizeRow, Validation
+from sizemix.comparison.records import SizeRow, Validation
+from sizemix.errors import UserError
+from sizemix.evaluation.predictions import Predictions
 
 _PLAN_COLUMNS = "step,epoch,image_size,global_batch_size,num_repeats,position"
 _ELAPSED = "throughput/elapsed_seconds"
@@ -83,7 +85,7 @@ def read_rows(file: Path) -> list[dict[str, str]]:
 
 
 def read_predictions(file: Path, accuracy: Mapping[int, float], remarks: list[str]) -> Predictions | None:
-    """Which test images were right; None and a remark where that cannot be read, or is not what the summary says.
+    """What the run said of every test image; None and a remark where that is not what the summary was made of.
 
     Args:
         file: predictions_test.npz.
@@ -94,19 +96,15 @@ def read_predictions(file: Path, accuracy: Mapping[int, float], remarks: list[st
         remarks.append("no predictions_test.npz, so intervals come from seeds alone.")
         return None
     try:
-        with np.load(file, allow_pickle=False) as columns:
-            sizes = tuple(int(size) for size in columns["image_sizes"])
-            correct = columns["predicted"] == columns["targets"][None, :]
-            digest = str(columns["image_digest"])
-        if correct.shape != (len(sizes), correct.shape[-1]):
-            raise ValueError("not a row a size")
-        for size, share in zip(sizes, correct.mean(1), strict=True):
-            if abs(share - accuracy.get(size, share)) > _ROUNDING:
-                raise ValueError(f"{share:.4f} right at {size} px, {accuracy[size]:.4f} in summary.json")
-    except Exception as error:  # a damaged archive raises what the damaged byte belongs to: zip, zlib, header, shape
-        remarks.append(f"predictions_test.npz is damaged ({_short(error)}), so intervals come from seeds alone.")
+        predictions = Predictions.load(file)
+    except UserError as error:
+        remarks.append(f"predictions_test.npz is damaged, so intervals come from seeds alone: {error}")
         return None
-    return Predictions(digest, sizes, correct)
+    shares = dict(zip(predictions.image_sizes, predictions.correct.mean(1).tolist(), strict=True))
+    if any(abs(shares.get(size, top1) - top1) > _ROUNDING for size, top1 in accuracy.items()):
+        remarks.append("predictions_test.npz is of another evaluation, so intervals come from seeds alone.")
+        return None
+    return predictions
 
 
 def _short(error: Exception) -> str:

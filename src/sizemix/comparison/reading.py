@@ -58,7 +58,7 @@ def _record(folder: RunFolder) -> RunRecord:
         plan = read_plan(folder.plan_csv, remarks)
         record = _from_summary(folder.path, config, summary, plan)
         validations = read_validations(folder.metrics_csv, record.val_size, remarks)
-        predictions = read_predictions(folder.path / "predictions_test.npz", record.accuracy, remarks)
+        predictions = read_predictions(folder.evaluation.test_predictions, record.accuracy, remarks)
         return RunRecord(**vars(record) | {"validations": validations, "predictions": predictions,
                                            "remarks": tuple(remarks)})  # fmt: skip
     except KeyError as error:

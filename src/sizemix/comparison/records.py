@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from sizemix.evaluation.predictions import Predictions
+
 
 @dataclass(frozen=True)
 class SetAside:
@@ -22,21 +24,6 @@ class SetAside:
     path: Path
     state: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Predictions:
-    """What a run said of every test image.
-
-    Attributes:
-        image_digest: equal for runs that saw the same images in the same order.
-        image_sizes: test sizes, pixels.
-        correct: (sizes, images) whether the predicted class is the image's.
-    """
-
-    image_digest: str
-    image_sizes: tuple[int, ...]
-    correct: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from sizemix.comparison.comparing import Comparison, SizeDifference, Versus
 from sizemix.comparison.findings import findings, p_text, points, sentence_at
 from sizemix.comparison.records import RunRecord
 from sizemix.comparison.training import Reaching
-from sizemix.report.comparison_figures import Picture, colours, pictures
+from sizemix.report.comparison_figures import CostPoint, Picture, colours, cost_front, cost_points, pictures
 from sizemix.runs.atomic import write_atomically
 
 _TEMPLATE = "comparison.html"
@@ -152,6 +152,7 @@ def _content(comparison: Comparison, drawn: Sequence[Picture]) -> dict[str, Any]
         "target": None if comparison.target is None else f"{points(comparison.target)} %",
         "unit": None if comparison.unit is None else comparison.unit.name,
         "time_recorded": any(validation.seconds is not None for run in runs for validation in run.validations),
+        "front": [_front_row(point) for point in cost_front(cost_points(comparison))],
         "plans": [_plan(arm) for arm in comparison.arms],
         "options": option_table(comparison.arms),
         "runs": [(arm.name, run, _duration(run.training_seconds)) for arm in comparison.arms for run in arm.runs],
@@ -222,22 +223,22 @@ def _interval(low: float | None, high: float | None) -> str:
 
 
 def _spent_row(arm: Arm, comparison: Comparison) -> dict[str, str]:
-    own = comparison.spent(arm)
+    own, whole = comparison.spent(arm), comparison.spent(comparison.baseline)
     versus = next((one for one in comparison.others if one.arm is arm), None)
-    whole = None if versus is None else comparison.spent(comparison.baseline)
+    ratios = versus is not None
     return {
         "arm": arm.name,
         "runs": f"{len(arm.runs)}",
-        "steps": _with_ratio(_amount(own.steps), own.steps, whole and whole.steps),
-        "images": _with_ratio(_amount(own.images_seen), own.images_seen, whole and whole.images_seen),
-        "compute": _with_ratio(_amount(own.compute), own.compute, whole and whole.compute),
-        "seconds": _with_ratio(_duration(own.seconds), own.seconds, whole and whole.seconds),
+        "steps": _with_ratio(_amount(own.steps), own.steps, whole.steps, shown=ratios),
+        "images": _with_ratio(_amount(own.images_seen), own.images_seen, whole.images_seen, shown=ratios),
+        "compute": _with_ratio(_amount(own.compute), own.compute, whole.compute, shown=ratios),
+        "seconds": _with_ratio(_duration(own.seconds), own.seconds, whole.seconds, shown=ratios),
         **_reached_cells(comparison.own_reaching if versus is None else versus.reaching),
     }
 
 
-def _with_ratio(amount: str, own: float | None, whole: float | None) -> str:
-    return f"{amount} ({own / whole:.2f} x)" if own is not None and whole else amount
+def _with_ratio(amount: str, own: float | None, whole: float | None, *, shown: bool) -> str:
+    return f"{amount} ({own / whole:.2f} x)" if shown and own is not None and whole else amount
 
 
 def _amount(number: float | None) -> str:
@@ -255,6 +256,15 @@ def _reached_cells(reached: Reaching | None) -> dict[str, str]:
         "reached": f"{len(reached.compute)} of {reached.num_runs} runs",
         "reached_compute": f"{mean(compute):.2f} x" if compute else "",
         "reached_seconds": f"{mean(seconds):.2f} x" if seconds else "",
+    }
+
+
+def _front_row(point: CostPoint) -> dict[str, str]:
+    return {
+        "arm": point.arm,
+        "size": f"{point.image_size} px",
+        "gflops": f"{point.gflops:.3g}",
+        "top1": points(point.accuracy),
     }
 
 

@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from sizemix.comparison.arms import Arm
 from sizemix.comparison.comparing import Comparison
 from sizemix.comparison.training import CoursePoint, course
+from sizemix.evaluation.pareto import pareto_front
 
 # Okabe and Ito's palette, which colour-blind readers tell apart; each colour comes with a marker of its own.
 _BASELINE = "#5f5f5f"
@@ -153,13 +154,12 @@ def cost_figure(comparison: Comparison) -> Figure | None:
     points = cost_points(comparison)
     if not points:
         return None
-    front = pareto_front([(point.gflops, point.accuracy) for point in points])
     with _styled() as (figure, axes):
         for arm, style in _styles(comparison):
             own = [point for point in points if point.arm == arm.name]
             axes.plot([point.gflops for point in own], [100 * point.accuracy for point in own],
                       label=arm.name, **{**style, "alpha": 0.85})  # fmt: skip
-        best = [points[place] for place in front]
+        best = cost_front(points)
         axes.step([point.gflops for point in best], [100 * point.accuracy for point in best], where="post",
                   color="black", lw=1, linestyle=(0, (1, 2)), label="Pareto front", zorder=1)  # fmt: skip
         for point in best:
@@ -194,13 +194,10 @@ def cost_points(comparison: Comparison) -> list[CostPoint]:
     ]
 
 
-def pareto_front(points: Sequence[tuple[float, float]]) -> list[int]:
-    """Places of the (cost, gain) that no other beats in one and equals in the other, by increasing cost."""
-    front: list[int] = []
-    for place in sorted(range(len(points)), key=lambda place: (points[place][0], -points[place][1])):
-        if not front or points[place][1] > points[front[-1]][1]:
-            front.append(place)
-    return front
+def cost_front(points: Sequence[CostPoint]) -> list[CostPoint]:
+    """Those that no other beats in cost and in accuracy, by increasing cost."""
+    places = pareto_front([point.gflops for point in points], [point.accuracy for point in points])
+    return [points[place] for place in places]
 
 
 def _accuracy(comparison: Comparison) -> Picture:
