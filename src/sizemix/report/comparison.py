@@ -25,6 +25,7 @@ from sizemix.runs.atomic import write_atomically
 
 _TEMPLATE = "comparison.html"
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
+_TOGETHER = re.compile(r"(?<=\d) (?=(?:%|px|x)(?:\W|$))|(?<=\bp) (?=[=<&])|(?<=p =) |(?<=p &lt;) ")
 _FIGURES = ("balanced", "top5", "loss", "calibration_error")
 
 
@@ -48,7 +49,7 @@ def comparison_page(comparison: Comparison, drawn: Sequence[Picture]) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["minus"] = _with_minus_signs
+    environment.filters["typeset"] = _typeset
     return environment.get_template(_TEMPLATE).render(_content(comparison, drawn))
 
 
@@ -132,7 +133,7 @@ def _content(comparison: Comparison, drawn: Sequence[Picture]) -> dict[str, Any]
     told, runs = findings(comparison), _runs(comparison)
     others = [versus.arm.name for versus in comparison.others]
     return {
-        "title": f"{_joined(others)} against {comparison.baseline.name}",
+        "title": f"{_joined(others) if len(others) < 3 else f'{len(others)} arms'} against {comparison.baseline.name}",
         "facts": _facts(comparison),
         "findings": [
             (versus.arm.name, [finding for finding in told if finding.arm == versus.arm.name])
@@ -170,7 +171,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
     return [
         ("Data", _joined(sorted({run.data for run in runs}))),
         ("Network", _joined(sorted(networks))),
-        ("Runs", f"{len(runs)} of {len(comparison.arms)} arms"),
+        ("Runs", f"{len(runs)} in {len(comparison.arms)} arms"),
         ("Baseline", comparison.baseline.name),
         ("Base size", f"{comparison.base_size} px"),
         ("Device", _joined(sorted(devices))),
@@ -296,9 +297,9 @@ def _joined(names: Sequence[str]) -> str:
     return f"{', '.join(first)} and {last}" if first else last
 
 
-def _with_minus_signs(text: object) -> Markup:
-    """A hyphen before a number as the sign it stands for."""
-    return Markup(_MINUS.sub("&minus;", str(escape(text))))
+def _typeset(text: object) -> Markup:
+    """A hyphen before a number as the sign it stands for, and numbers on one line with their units."""
+    return Markup(_TOGETHER.sub("&nbsp;", _MINUS.sub("&minus;", str(escape(text)))))
 
 
 def _write(path: Path, text: str) -> None:
