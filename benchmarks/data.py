@@ -5,7 +5,8 @@
 Every loader reads the same files, in batches of 64 random crops (8 to 100 % of the area), flipped, bilinear and
 antialiased: uint8 images (64, 3, size, size) and int64 labels. Without a folder (of a folder for each class), the
 corpus is made: JPEGs with ImageNet's mean figures (476 x 405 px, 4.2 bits a pixel, 4:2:0) and the spectrum of photos.
-Each measurement is a process of its own, and the loaders take turns. Small images in memory, cropped and flipped, are
+Each measurement is a process of its own, and the loaders take turns. For `sizemix pack`, the corpus is packed first;
+`sizemix, processes` makes the same batches as `sizemix` by torch's worker processes instead of threads. Small images in memory, cropped and flipped, are
 compared likewise, on one core. The tables go into docs/results.md.
 """
 
@@ -15,6 +16,7 @@ import json
 import os
 import platform
 import runpy
+import shutil
 import statistics
 import subprocess
 import sys
@@ -54,17 +56,40 @@ def main() -> None:
         print(json.dumps(measured(loader, int(size), arguments.corpus, arguments.workers)))
         return
     with tempfile.TemporaryDirectory() as made:
-        corpus = arguments.corpus or made_corpus(Path(made))
-        compare(corpus, arguments.rounds, arguments.workers, arguments.document)
+        corpus = arguments.corpus or made_corpus(Path(made) / "corpus")
+        packed = pack(corpus, Path(made) / "pack", arguments.workers)
+        compare(corpus, Path(made) / "pack", arguments.rounds, arguments.workers, arguments.document)
+        print(packed)
 
 
-def compare(corpus: Path, rounds: int, workers: int, document: Path) -> None:
+def pack(corpus: Path, destination: Path, workers: int) -> str:
+    """Packs the corpus, and says what came of it."""
+    from sizemix.data.pack_writer import write_pack
+
+    packed = write_pack(
+        corpus,
+        destination,
+        quality=95,
+        jpegtran=shutil.which("jpegtran"),
+        val_dir="val",
+        test_dir="test",
+        allow_broken=False,
+        num_threads=workers,
+    )
+    return (
+        f"pack: {packed.bytes / 1e6:.1f} MB of {packed.source_bytes / 1e6:.1f} MB "
+        f"({packed.bytes / packed.source_bytes:.2f} x) in {packed.seconds:.1f} s, {packed.lossless} losslessly"
+    )
+
+
+def compare(corpus: Path, packed: Path, rounds: int, workers: int, document: Path) -> None:
     """Lets all loaders take turns and writes both tables."""
     found = {}
     for turn, size, loader in itertools.product(range(rounds), SIZES + MEMORY_SIZES, LOADERS):
         if (size in MEMORY_SIZES) != (loader in IN_MEMORY) or not installed(loader):
             continue
-        found.setdefault((loader, size), []).append(in_own_process(loader, size, corpus, workers))
+        images = packed if loader == "sizemix pack" else corpus
+        found.setdefault((loader, size), []).append(in_own_process(loader, size, images, workers))
         print(f"round {turn + 1}, {loader} at {size} px: {found[loader, size][-1]}", flush=True)
     write_table = runpy.run_path(str(ROOT / "tools" / "tables.py"))["write_table"]
     for name, base, sizes in (("data-folder", "timm", SIZES), ("data-memory", "v2 per sample", MEMORY_SIZES)):
@@ -251,27 +276,59 @@ def dali_loader(corpus: Path, size: int, workers: int) -> Batches:
 
 def sizemix_loader(corpus: Path, size: int, workers: int) -> Batches:
     """data=folder."""
-    from sizemix.data.appearance import Appearance
+    return sizemix_batches(folder_source(corpus), size, BATCH, workers)
+
+
+def pack_loader(corpus: Path, size: int, workers: int) -> Batches:
+    """data=pack."""
+    from sizemix.data.pack import pack
+
+    source = photo_batches(pack(root=str(corpus), val_fraction=0.01, test_fraction=0.01))
+    return sizemix_batches(source, size, BATCH, workers)
+
+
+def processes_loader(corpus: Path, size: int, workers: int) -> Batches:
+    """data=folder, with processes where sizemix has threads."""
+    source = folder_source(corpus)
+
+    class Made(Dataset[Any]):
+        def __len__(self) -> int:
+            return 10**6
+
+        def __getitem__(self, item: int) -> Any:
+            batch = source.train(train_request(source, size, BATCH, item))
+            return batch.images, batch.targets
+
+    return iter(DataLoader(Made(), batch_size=None, num_workers=workers))
+
+
+def folder_source(corpus: Path) -> Any:
     from sizemix.data.folder import folder
+
+    return photo_batches(folder(root=str(corpus), val_fraction=0.01, test_fraction=0.01))
+
+
+def photo_batches(dataset: Any) -> Any:
+    from sizemix.data.appearance import Appearance
     from sizemix.data.preprocessing import Preprocessing
 
-    split = folder(root=str(corpus), val_fraction=0.01, test_fraction=0.01).train
     half = (0.5, 0.5, 0.5)
-    source = split.batches(appearance=Appearance(), flip=True, preprocessing=Preprocessing(half, half))
-    return sizemix_batches(source, size, BATCH, workers)
+    return dataset.train.batches(appearance=Appearance(), flip=True, preprocessing=Preprocessing(half, half))
 
 
 def sizemix_batches(source: Any, size: int, batch_size: int, workers: int) -> Batches:
     from sizemix.data.prefetch import prefetched
+
+    requests = (train_request(source, size, batch_size, item) for item in itertools.count())
+    for batch in prefetched(requests, source.train, num_threads=workers):
+        yield batch.images, batch.targets
+
+
+def train_request(source: Any, size: int, batch_size: int, item: int) -> Any:
     from sizemix.data.request import TrainRequest
 
-    def requests() -> Iterator[TrainRequest]:
-        for item in itertools.count():
-            order = np.random.default_rng(item).integers(0, source.num_images, batch_size)
-            yield TrainRequest(order, np.full_like(order, item), size, 1, 0, item)
-
-    for batch in prefetched(requests(), source.train, num_threads=workers):
-        yield batch.images, batch.targets
+    order = np.random.default_rng(item).integers(0, source.num_images, batch_size)
+    return TrainRequest(order, np.full_like(order, item), size, 1, 0, item)
 
 
 def cifar_like() -> tuple[torch.Tensor, torch.Tensor]:
@@ -309,6 +366,8 @@ LOADERS: dict[str, Callable[[Path, int, int], Batches]] = {
     "torchvision": torchvision_loader,
     "DALI": dali_loader,
     "sizemix": sizemix_loader,
+    "sizemix, processes": processes_loader,
+    "sizemix pack": pack_loader,
     "v2 per sample": v2_in_memory,
     "sizemix in memory": sizemix_in_memory,
 }
@@ -337,7 +396,7 @@ def made_corpus(folder: Path) -> Path:
         )
         pixels = 128 + np.stack([light + red, light - 0.4 * (red + blue), light + blue], axis=-1)
         path = folder / ("even", "odd")[number % 2] / f"{number:04}.jpg"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels.clip(0, 255).round().astype(np.uint8)).save(path, quality=93)
     return folder
 

@@ -47,6 +47,8 @@ class Tiling:
     def __post_init__(self) -> None:
         if min(self.width, self.height, self.mcu_width, self.mcu_height, self.interval, self.size_at) < 1:
             raise ValueError(f"expected sizes of at least 1, got {self}")
+        if max(self.width, self.height) >= 2**16:
+            raise ValueError(f"expected sides of less than 65536 pixels, got {self.width} x {self.height}")
         if self.header_bytes < self.size_at + 4 or -(-self.width // self.mcu_width) % self.interval:
             raise ValueError(f"expected a header that is long enough and whole tiles in every row, got {self}")
 
@@ -143,14 +145,15 @@ def cut_jpeg(data: memoryview, layout: Tiling, starts: NDArray[np.int64], tiles:
         raise ValueError(f"expected some of {layout.columns} x {layout.rows} tiles, got {tiles}")
     if len(starts) != layout.rows * layout.columns + 1 or len(data) < layout.header_bytes:
         raise ValueError(f"expected {layout.rows} x {layout.columns} tiles and their end, got {len(starts)} places")
-    by_row = starts[:-1].reshape(layout.rows, layout.columns)[top:bottom, left].tolist()
+    firsts = starts[:-1].reshape(layout.rows, layout.columns)[top:bottom, left]
     ends = starts[1:].reshape(layout.rows, layout.columns)[top:bottom, left:right]
-    pieces = [data[start:end] for start, end in zip(by_row, ends[:, -1].tolist(), strict=True)]
-    made = np.frombuffer(bytearray().join([data[: layout.header_bytes], *pieces]), np.uint8)
-    moved = layout.header_bytes + np.cumsum([0, *(len(piece) for piece in pieces[:-1])]) - by_row
+    rows = zip(firsts.tolist(), ends[:, -1].tolist(), strict=True)
+    pieces = [data[: layout.header_bytes], *(data[start:end] for start, end in rows)]
+    made = np.frombuffer(bytearray().join(pieces), np.uint8)
+    moved = np.cumsum(ends[:, -1] - firsts) + layout.header_bytes - ends[:, -1]
     markers = (ends + moved[:, None]).ravel() - 2
-    lengths_fit = len(made) == markers[-1] + 2 and (np.diff(markers, prepend=layout.header_bytes - 1) > 0).all()
-    if not lengths_fit or (made[markers] != 0xFF).any():
+    whole = len(made) == markers[-1] + 2 and layout.header_bytes <= markers.min() and markers.max() < len(made) - 1
+    if not whole or (made[markers] != 0xFF).any():
         raise ValueError("expected a marker behind every tile, got something else")
     made[markers + 1] = _FIRST_RESTART + np.arange(len(markers)) % 8
     made[-1] = _END[1]
