@@ -21,6 +21,19 @@ def test_trained_weights_get_the_recipe_that_training_would_take(capsys):
     assert "recipe=finetune" in capsys.readouterr().out
 
 
+def test_a_network_takes_any_argument_of_its_own():
+    assert compose(["model.kwargs.global_pool=max", "model.kwargs.drop_rate=0.1"]).model.kwargs == {
+        "global_pool": "max",
+        "drop_rate": 0.1,
+    }
+
+
+def test_a_network_without_a_name_gives_the_run_its_files_name(tmp_path):
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model" / "small.yaml").write_text("_target_: my_model.small\n")
+    assert compose([f"--config-dir={tmp_path}", "model=small"]).name == "small-mixed"
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

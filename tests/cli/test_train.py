@@ -8,7 +8,9 @@ import pytest
 import torch
 import yaml
 
+import sizemix
 from sizemix.cli import train
+from sizemix.cli.main import main
 from sizemix.training import run
 
 has_gpu = torch.cuda.is_available()
@@ -173,8 +175,52 @@ def test_help_shows_every_group_with_its_choices_and_examples():
         assert part in shown
 
 
+@pytest.mark.parametrize("place", ["hydra.run.dir=/proc/x", "hydra.run.dir=file/run"])
+def test_a_folder_that_cannot_be_written_is_named(command, tmp_path, capfd, place):
+    (tmp_path / "file").touch()
+    assert command(*_QUICK, place) == 2
+    (sentence,) = capfd.readouterr().err.splitlines()
+    assert sentence.startswith("sizemix: hydra.run.dir: expected a folder that can be written, got ")
+
+
+def test_a_sweep_that_cannot_be_written_is_named(command, capfd):
+    with pytest.raises(SystemExit) as ended:
+        command("-m", *_QUICK, "seed=0,1", "hydra.sweep.dir=/proc/x")
+    assert ended.value.code == 2
+    assert "sizemix: hydra.sweep.dir: expected a folder that can be written" in capfd.readouterr().err
+
+
+def test_a_refused_command_leaves_no_folder_behind_and_takes_none_away(command, tmp_path):
+    refused = (*_QUICK, "seed=-1")
+    assert command(*refused) == 2
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "outputs").mkdir()
+    (tmp_path / "mine").mkdir()
+    assert command(*refused) == 2
+    assert command(*refused, "hydra.run.dir=mine") == 2
+    assert command(*refused, "hydra.run.dir=mine/run/deep") == 2
+    assert sorted(path.name for path in tmp_path.rglob("*")) == ["mine", "outputs"]
+
+
+def test_a_run_is_named_by_its_network(command, tmp_path):
+    assert command(*_QUICK, "model=timm", "model.name=test_resnet", "+data.colour=red") == 2
+    (folder,) = (tmp_path / "outputs").glob("*/*")
+    assert folder.name.endswith("-test_resnet-mixed")
+
+
+def test_a_network_takes_any_argument_of_its_own(command, tmp_path, capfd):
+    assert command(*_QUICK, "model=timm", "model.name=test_resnet", "model.kwargs.depth=3") == 2
+    assert "test_resnet cannot be built with {'depth': 3}" in capfd.readouterr().err
+
+
 @pytest.mark.parametrize(("arguments", "code"), [([], 0), (["--help"], 0), (["dance"], 2)])
 def test_the_command_itself_explains_what_it_knows(arguments, code):
     done = subprocess.run([sys.executable, "-m", "sizemix.cli.main", *arguments], capture_output=True, text=True)
     assert done.returncode == code
     assert "train" in done.stdout + done.stderr
+
+
+def test_the_command_names_its_version(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["sizemix", "--version"])
+    assert main() == 0
+    assert capsys.readouterr().out == f"sizemix {sizemix.__version__}\n"

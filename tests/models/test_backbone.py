@@ -1,10 +1,11 @@
 import pytest
 import timm
 import torch
+from torch import nn
 
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
-from sizemix.models.backbone import build_backbone, preprocessing_of, training_flops
+from sizemix.models.backbone import build_backbone, check_logits, preprocessing_of, training_flops
 
 
 def test_flops_are_those_known_of_resnet50():
@@ -36,6 +37,25 @@ def test_sizes_a_network_cannot_take_are_named_before_training(name, sizes, mess
     with pytest.raises(UserError, match=message) as refused:
         training_flops(build_backbone(name, num_classes=10), sizes, name=name)
     assert "\n" not in str(refused.value)
+
+
+class Pair(nn.Module):
+    def forward(self, images):
+        return images, images
+
+
+@pytest.mark.parametrize(
+    ("net", "given"),
+    [
+        (build_backbone("resnet20_cifar", num_classes=7), r"shape \(2, 7\) from mine"),
+        (nn.Conv2d(3, 10, 3), r"shape \(2, 10, 6, 6\)"),
+        (Pair(), "a tuple"),
+    ],
+)
+def test_a_network_that_does_not_give_a_logit_for_each_class_is_refused(net, given):
+    check_logits(build_backbone("resnet20_cifar", num_classes=10), 8, num_classes=10, name="mine")
+    with pytest.raises(UserError, match=rf"logits of shape \(2, 10\) .* 10 classes, got {given}"):
+        check_logits(net, 8, num_classes=10, name="mine")
 
 
 def test_nearby_sizes_that_strides_round_alike_are_accepted():

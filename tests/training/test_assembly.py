@@ -78,6 +78,16 @@ def test_what_a_target_does_not_take_is_named_with_its_place(assembled, override
         assembled(*overrides)
 
 
+def test_a_network_of_ones_own_with_other_outputs_is_refused_before_training(compose, tmp_path, monkeypatch):
+    (tmp_path / "odd_model.py").write_text("from torch import nn\n\ndef odd(num_classes):\n    return nn.Sequential(\n"
+        "        nn.Conv2d(3, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten())\n")  # fmt: skip
+    monkeypatch.syspath_prepend(tmp_path)
+    config = compose(*_QUICK)
+    config.model = {"_target_": "odd_model.odd"}
+    with pytest.raises(UserError, match=r"one for each of 10 classes, got shape \(2, 4\) from odd_model.odd"):
+        assemble(config, RunFolder(tmp_path))
+
+
 def test_every_option_of_the_images_reaches_the_datamodule(assembled):
     run = assembled(
         *("augment.flip=false", "augment.rand_augment={num_ops: 3, magnitude: 7}", "augment.color_jitter=0.3"),

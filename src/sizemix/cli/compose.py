@@ -32,7 +32,7 @@ def compose(arguments: Sequence[str], *, placeholders: Mapping[str, str] | None 
         UserError: an argument that is no option, several values of one, or an option that does not fit.
     """
     try:
-        arguments = _without_config_dir(arguments)
+        arguments = with_open_options(_without_config_dir(arguments))
         _check_arguments(arguments)
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("train", list(arguments), return_hydra_config=True)
@@ -48,6 +48,11 @@ def compose(arguments: Sequence[str], *, placeholders: Mapping[str, str] | None 
     except (HydraException, OmegaConfBaseException) as error:
         raise UserError(one_sentence(error)) from error
     return config
+
+
+def with_open_options(arguments: Sequence[str]) -> list[str]:
+    """Lets model.kwargs take any key: Hydra wants ++ before one that no configuration file has."""
+    return [f"++{argument}" if argument.startswith("model.kwargs.") else argument for argument in arguments]
 
 
 def prepared(config: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -4,6 +4,8 @@ import os
 import sys
 from importlib import import_module
 
+import sizemix
+
 # A command is the module of its name beside this one, with a main(arguments) that returns the exit code.
 COMMANDS = {
     "train": "train at mixed or fixed image sizes, then show accuracy by size",
@@ -17,7 +19,7 @@ USAGE = f"""usage: sizemix COMMAND ...
 
 commands:
 {_SUMMARIES}
-`sizemix COMMAND --help` says more; that of train lists all options.
+`sizemix COMMAND --help` says more; that of train lists all options. `sizemix --version` names the version.
 """
 
 
@@ -29,6 +31,9 @@ def main() -> int:
         sys.path.insert(0, os.getcwd())  # for schedules, models and data of the user's own
         module = import_module(f"sizemix.cli.{command}")  # a command imports only what it needs
         return int(module.main(arguments))
+    if command == "--version":
+        print(f"sizemix {sizemix.__version__}")
+        return 0
     if command in ("-h", "--help"):
         print(USAGE)
         return 0

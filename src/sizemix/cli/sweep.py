@@ -21,6 +21,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from sizemix.cli.compose import CONF, prepared
+from sizemix.cli.folders import made_by_hydra
 from sizemix.cli.options import RESUMABLE
 from sizemix.errors import UserError
 from sizemix.runs.atomic import write_atomically
@@ -37,14 +38,25 @@ class SweepRecord(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Hydra calls this before the first job."""
         folder = Path(config.hydra.sweep.dir)
-        lock = take_lock(folder / _LOCK)
-        if lock is None:  # Hydra passes over exceptions of a callback
-            print(f"sizemix: another process carries out the sweep in {folder}; wait for its end.", file=sys.stderr)
-            raise SystemExit(2)
+        lock = _locked(folder)
         for failure in folder.rglob(_FAILURE):
             failure.unlink()
         _begun.append((folder, lock))
         _write_record(folder, [argument for argument in sys.argv[1:] if not _names_folder(argument)], finished=False)
+
+
+def _locked(folder: Path) -> Lock:
+    """The lock of a sweep's folder; where there is none, this ends the process: Hydra passes over other exceptions."""
+    try:
+        with made_by_hydra("hydra.sweep.dir"):
+            lock = take_lock(folder / _LOCK)
+    except UserError as error:
+        print(f"sizemix: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+    if lock is None:
+        print(f"sizemix: another process carries out the sweep in {folder}; wait for its end.", file=sys.stderr)
+        raise SystemExit(2)
+    return lock
 
 
 class _TerminatedError(KeyboardInterrupt):

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sizemix.checkpointing.signals import hold_back
 from sizemix.cli import sweep
-from sizemix.cli.compose import CONF, prepared
+from sizemix.cli.compose import CONF, prepared, with_open_options
+from sizemix.cli.folders import made_by_hydra, remove_empty_ones
 from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import RESUMABLE, check_options
 from sizemix.errors import UserError
@@ -67,6 +68,7 @@ def _start_with_rank_0(lifeline: Lifeline) -> int:
 
 
 def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
+    arguments = with_open_options(arguments)
     parsed, unknown = get_args_parser().parse_known_args(list(arguments))
     dashed = [argument for argument in unknown if argument.startswith("-")]
     if dashed:
@@ -91,7 +93,12 @@ def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
         except UserError as error:
             mistakes.append(error)
 
-    hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(task)()
+    try:
+        with made_by_hydra("hydra.run.dir"):
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(task)()
+    finally:
+        if not folders:
+            remove_empty_ones()
     if mistakes:
         raise mistakes[0]
     if folders:

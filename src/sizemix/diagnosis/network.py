@@ -12,7 +12,7 @@ from sizemix.callbacks.memory_check import sharing_ranks
 from sizemix.diagnosis.finding import Check, Finding
 from sizemix.diagnosis.setting import Setting
 from sizemix.errors import UserError
-from sizemix.models.backbone import training_flops
+from sizemix.models.backbone import check_logits, training_flops
 from sizemix.models.memory import check_evaluation_memory, check_memory, estimated_bytes
 from sizemix.models.speed import StepSpeed, affordable_images, measured_steps
 from sizemix.sizes.spending import forward_gflops
@@ -25,6 +25,9 @@ _NEAR = 32  # pixels from a refused size; every network with a stride of up to 3
 def check_network(config: DictConfig, *, num_classes: int) -> Check[nn.Module]:
     """Builds the network as training does, with its weights, frozen where it will not train."""
     net = trainable_network(config, num_classes=num_classes)
+    shapes_only = copy.deepcopy(net).to("meta")
+    if _takes(shapes_only, config.sizes.base_size):
+        check_logits(shapes_only, config.sizes.base_size, num_classes=num_classes, name=_name(config))
     numbers = [parameter.numel() for parameter in net.parameters()]
     trained = sum(parameter.numel() for parameter in net.parameters() if parameter.requires_grad)
     text = f"{_name(config)}, {sum(numbers) / 1e6:.2f} million parameters"

@@ -140,13 +140,42 @@ def training_flops(model: nn.Module, image_sizes: Iterable[int], *, name: str) -
     return flops
 
 
+def check_logits(model: nn.Module, image_size: int, *, num_classes: int, name: str) -> None:
+    """Proves that a network, maybe a user's own, gives a logit for each class; on shapes alone, as training_flops does.
+
+    Args:
+        model: the network; left as it is.
+        image_size: a side in pixels that it takes.
+        num_classes: of the images.
+        name: what messages call the network.
+
+    Raises:
+        UserError: it gives something else.
+    """
+    shapes_only = copy.deepcopy(model).to("meta").train()
+    with torch.no_grad():
+        logits = shapes_only(_two_images(image_size))
+    given = f"shape {tuple(logits.shape)}" if isinstance(logits, torch.Tensor) else f"a {type(logits).__name__}"
+    expected = (2, num_classes)
+    if given != f"shape {expected}":
+        raise UserError(
+            f"model: expected logits of shape {expected} of 2 images, one for each of {num_classes} classes, got "
+            f"{given} from {name}; build it for the num_classes that it is called with."
+        )
+
+
 def _flops_at(model: nn.Module, size: int) -> float:
-    num_images = 2  # batch norm wants more than one value a channel where the features shrink to 1 x 1
+    images = _two_images(size)
     counter = FlopCounterMode(display=False)
     with counter, torch.no_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        model(torch.empty(num_images, 3, size, size, device="meta"))
-    return 3 * counter.get_total_flops() / num_images
+        model(images)
+    return 3 * counter.get_total_flops() / len(images)
+
+
+def _two_images(size: int) -> torch.Tensor:
+    """Batch norm wants more than one value a channel where the features shrink to 1 x 1."""
+    return torch.empty(2, 3, size, size, device="meta")
 
 
 def _refusal(name: str, failed: Mapping[int, str], *, accepted: list[int]) -> str:

@@ -34,7 +34,7 @@ from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.sources import DataSource
 from sizemix.errors import UserError
-from sizemix.models.backbone import preprocessing_of, training_flops
+from sizemix.models.backbone import check_logits, preprocessing_of, training_flops
 from sizemix.models.trainable import train_only
 from sizemix.runs.folder import RunFolder
 from sizemix.runs.metrics import MetricsCsv
@@ -188,7 +188,9 @@ def _network(
     net = instantiate(without(settings, "compile"), "model", num_classes=num_classes)
     evaluated = {*config.evaluation.eval_sizes, config.evaluation.val_size, config.sizes.base_size}
     sizes = sorted({*schedule.image_sizes, *evaluated})
-    cost = training_flops(net, sizes, name=settings.get("name", "the network"))
+    name = settings.get("name", settings._target_)
+    cost = training_flops(net, sizes, name=name)
+    check_logits(net, sizes[0], num_classes=num_classes, name=name)
     if settings.get("compile"):
         compile_for_sizes(net, sizes)
     return net, cost

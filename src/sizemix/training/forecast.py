@@ -97,12 +97,15 @@ def _costs(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> M
     sizes = {*schedule.image_sizes, config.sizes.base_size}
 
     def measure(missing: list[int]) -> dict[int, float]:
-        from sizemix.models.backbone import training_flops
+        from sizemix.models.backbone import check_logits, training_flops
 
         ours = config.model._target_ == _TIMM
         settings = without(config.model, *_NOT_THE_COSTS) if ours else without(config.model, "compile")
         net = instantiate(settings, "model", num_classes=num_classes)
-        return training_flops(net, missing, name=config.model.get("name", "the network"))
+        name = config.model.get("name", config.model._target_)
+        cost = training_flops(net, missing, name=name)
+        check_logits(net, missing[0], num_classes=num_classes, name=name)
+        return cost
 
     if config.model._target_ != _TIMM:  # a user's own code may change behind the same name
         return measure(sorted(sizes))
