@@ -15,6 +15,7 @@ from torch import nn
 from sizemix.callbacks.averaging import WeightAveraging
 from sizemix.callbacks.data_wait import DataWait
 from sizemix.callbacks.determinism import Determinism
+from sizemix.callbacks.elapsed import Elapsed
 from sizemix.callbacks.expected_end import ExpectedEnd
 from sizemix.callbacks.finite import FiniteTraining
 from sizemix.callbacks.fitting_batches import FittingBatches
@@ -147,6 +148,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         Throughput(every_steps=config.trainer.log_every_n_steps),
         data_wait,
         timer,
+        Elapsed(timer),
         *_time_limit(config, timer),
         best,
         last,
