@@ -1,6 +1,7 @@
 """sizemix trains one image classifier for many image sizes, and measures what that buys.
 
-The names below are what a Lightning user needs to train at mixed sizes with a model and a Trainer of their own.
+The names below are what a Lightning user needs to train at mixed sizes with a model and a Trainer of their own, and
+load, which puts a finished run to use.
 """
 
 from importlib import import_module
@@ -12,6 +13,7 @@ if TYPE_CHECKING:
     from sizemix.data.batches import Batch
     from sizemix.data.datamodule import SizedDataModule
     from sizemix.data.sources import ImageDataset, Split, fashion_mnist
+    from sizemix.inference.loading import SizedClassifier, load
     from sizemix.sizes.schedule import MixedSizes
 
 __version__ = "0.1.0"
@@ -21,9 +23,11 @@ __all__ = [
     "ImageDataset",
     "MixedSizes",
     "SizeScheduler",
+    "SizedClassifier",
     "SizedDataModule",
     "Split",
     "fashion_mnist",
+    "load",
 ]
 
 _HOMES = {
@@ -32,9 +36,11 @@ _HOMES = {
     "ImageDataset": "data.sources",
     "MixedSizes": "sizes.schedule",
     "SizeScheduler": "callbacks.size_scheduler",
+    "SizedClassifier": "inference.loading",
     "SizedDataModule": "data.datamodule",
     "Split": "data.sources",
     "fashion_mnist": "data.sources",
+    "load": "inference.loading",
 }
 
 

@@ -11,6 +11,8 @@ COMMANDS = {
     "train": "train at mixed or fixed image sizes, then show accuracy by size",
     "plan": "show what a run would spend at every size, before anything trains",
     "pack": "turn a folder of photos into a few large files from which small crops are read fast",
+    "evaluate": "measure accuracy and cost at every size, and advise which one to deploy",
+    "predict": "classify images by a run's network",
     "doctor": "look at software, machine, images and network; say what is wrong and what to do",
     "compare": "show finished runs side by side on one page: what differs, where, how surely, at what cost",
 }

@@ -19,7 +19,7 @@ from sizemix.errors import UserError
 
 # Evaluation decodes photos as for this size at least, so that all smaller ones come from the same decoding and yet each
 # looks as if it were evaluated alone.
-_EVALUATED_FOR = 512
+EVALUATED_FOR = 512
 
 
 class PhotoStore(Protocol):
@@ -163,7 +163,7 @@ class _EvalSheet:
     """Where the middles of photos go: (num_images, 3, image_size, image_size)."""
 
     def __init__(self, request: EvalRequest, crop_ratio: float) -> None:
-        self.decoded_for = max(_EVALUATED_FOR, request.image_size)
+        self.decoded_for = max(EVALUATED_FOR, request.image_size)
         self._size = request.image_size
         self._crop_ratio = crop_ratio
         self._images = _empty_images(len(request.indices), self._size)

@@ -147,8 +147,8 @@ class _ByPillow:
             width, height = self._image.size
             image = Image.open(io.BytesIO(self._data))
             image.draft(None, (width // denominator, height // denominator))
-            return Decoded(np.array(_rgb(image)), denominator)
-        return Decoded(np.array(_rgb(self._image)), 1)
+            return Decoded(np.array(rgb(image)), denominator)
+        return Decoded(np.array(rgb(self._image)), 1)
 
 
 def _orientation(data: bytes) -> int:
@@ -202,7 +202,7 @@ def _refuse_bomb(width: int, height: int) -> None:
         raise Image.DecompressionBombError(f"expected at most {most} pixels, got {width} x {height}")
 
 
-def _rgb(image: Image.Image) -> Image.Image:
+def rgb(image: Image.Image) -> Image.Image:
     """Three channels of eight bits, transparency on white."""
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: Pillow would clip, not scale
         levels = np.asarray(image, dtype=np.float64)

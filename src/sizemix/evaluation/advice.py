@@ -82,7 +82,7 @@ class Advice:
     @property
     def sentence(self) -> str:
         """All of it, to be shown."""
-        others = f"; {_listed(self.alike)} px are no different within noise and cost more" if self.alike else ""
+        others = f"; no different within noise, but dearer: {_listed(self.alike)} px" if self.alike else ""
         chosen = f"(chosen on {self.num_images:,} validation images{others})"
         if self.image_size == self.reference_size:
             return f"Deploy at {self.image_size} px: {self.top1:.1%} {chosen}."

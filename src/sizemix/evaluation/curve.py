@@ -1,6 +1,6 @@
 """Shows a network every image of a split at many sizes, with training statistics and with recalibrated ones."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -58,6 +58,7 @@ def predictions(
     image_sizes: Sequence[int],
     statistics: Mapping[int, Statistics],
     image_digest: str,
+    outputs: Sequence[int] | None = None,
     show_progress: bool = True,
 ) -> Predictions:
     """What the network says of every image, at every size, with the statistics it has and with those of the size.
@@ -71,6 +72,7 @@ def predictions(
         image_sizes: sides in pixels.
         statistics: of batch norms, by image_size; empty where the network has none.
         image_digest: names the images.
+        outputs: for each class of the data the network's output; None: they are the same.
         show_progress: a progress bar with the current size.
     """
     plain, tuned = ({size: _Said() for size in image_sizes} for _ in range(2))
@@ -80,7 +82,7 @@ def predictions(
         evaluating(net),
         torch.no_grad(),
     ):
-        for batch in _shown(batches, bar):
+        for batch in renumbered(_shown(batches, bar), outputs):
             if batch.image_size == image_sizes[0]:
                 targets.append(batch.targets)
             plain[batch.image_size].add(net(batch.images), batch.targets)
@@ -96,6 +98,14 @@ def _shown(batches: Batches, bar: "tqdm[None]") -> Iterator[Batch]:
         bar.set_postfix_str(f"{batch.image_size} px")
         yield batch
         bar.update()
+
+
+def renumbered(batches: Iterable[Batch], outputs: Sequence[int] | None) -> Iterator[Batch]:
+    """Targets in the network's numbers."""
+    for batch in batches:
+        if outputs is not None:
+            batch.targets = torch.tensor(outputs, device=batch.targets.device)[batch.targets]
+        yield batch
 
 
 @dataclass

@@ -1,5 +1,6 @@
 """Everything that is to be known of a trained network at many sizes: accuracy, cost, and which size to deploy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
@@ -86,6 +87,7 @@ def evaluate(
     *,
     name: str,
     autocast: Autocast,
+    outputs: Sequence[int] | None = None,
     show_progress: bool = True,
 ) -> Evaluation:
     """Evaluates a network, and leaves it as it was.
@@ -98,6 +100,7 @@ def evaluate(
         protocol: how.
         name: what messages call the network.
         autocast: makes the context of the run's precision.
+        outputs: for each class of the data the network's output; None: they are the same.
         show_progress: progress bars with the current size.
     """
     sizes, calibration = protocol.image_sizes, protocol.calibration
@@ -123,6 +126,7 @@ def evaluate(
                 image_sizes=sizes,
                 statistics=statistics,
                 image_digest=datamodule.image_digest(split),
+                outputs=outputs,
                 show_progress=show_progress,
             )
             for split in ("val", "test")

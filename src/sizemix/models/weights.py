@@ -125,6 +125,18 @@ def read_weights(path: str | Path) -> Weights:
     return weights
 
 
+def num_outputs(weights: Weights, name: str) -> int:
+    """Outputs of the head that a file holds; of a format that only timm knows, as many as timm's own weights have.
+
+    Raises:
+        UserError: the file holds no head.
+    """
+    outputs = _classes_in(weights, name)[0]
+    if not outputs:
+        raise UserError(f"model.checkpoint: expected weights with a head, got {weights.source} without; give others.")
+    return outputs
+
+
 def _file_at(path: Path) -> Path:
     if not path.exists():
         raise UserError(f"model.checkpoint: expected {_KINDS}, got {path}, which does not exist.")

@@ -54,7 +54,7 @@ def curve_table(
     else:
         columns |= _cost_columns(costs)
     remark = [] if recalibrates else ["The network has no batch norm, so there is nothing to recalibrate."]
-    return Group(title, _table(columns), *remark)
+    return Group(title, table_of(columns), *remark)
 
 
 def cost_table(costs: Sequence[SizeCost], *, measured_on: str) -> Group:
@@ -65,7 +65,7 @@ def cost_table(costs: Sequence[SizeCost], *, measured_on: str) -> Group:
     if all(cost.images_per_second is not None for cost in costs):
         columns["images/s"] = [f"{cost.images_per_second:,.0f}" for cost in costs]
         columns["in batches of"] = [f"{cost.throughput_batch}" for cost in costs]
-    return Group(f"Cost of an image's forward pass; time measured on {measured_on}", _table(columns))
+    return Group(f"Cost of an image's forward pass; time measured on {measured_on}", table_of(columns))
 
 
 def _cost_columns(costs: Sequence[SizeCost]) -> dict[str, list[str]]:
@@ -75,7 +75,8 @@ def _cost_columns(costs: Sequence[SizeCost]) -> dict[str, list[str]]:
     return columns
 
 
-def _table(columns: Mapping[str, Sequence[str]]) -> Table:
+def table_of(columns: Mapping[str, Sequence[str]]) -> Table:
+    """A table of columns by name."""
     table = Table()
     for name in columns:
         table.add_column(name, justify="right")
@@ -99,17 +100,17 @@ def class_table(classes: Sequence[ClassAccuracy], class_names: Sequence[str], *,
 
 def write_curve_csv(points: Sequence[CurvePoint], path: Path) -> None:
     """One row a size with CurvePoint.row()'s names; the recalibrated ones are empty without batch norm."""
-    _write_csv(path, [point.row() for point in points])
+    write_rows(path, [point.row() for point in points])
 
 
 def write_cost_csv(costs: Sequence[SizeCost], path: Path) -> None:
     """One row a size with SizeCost's names."""
-    _write_csv(path, [asdict(cost) for cost in costs])
+    write_rows(path, [asdict(cost) for cost in costs])
 
 
 def write_class_csv(classes: Sequence[ClassAccuracy], class_names: Sequence[str], path: Path) -> None:
     """One row a size and class: image_size, class, num_images, top1."""
-    _write_csv(
+    write_rows(
         path,
         [
             {
@@ -123,7 +124,8 @@ def write_class_csv(classes: Sequence[ClassAccuracy], class_names: Sequence[str]
     )
 
 
-def _write_csv(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
+    """A CSV file of rows that all have the first one's names."""
     text = io.StringIO()
     writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
     writer.writeheader()

@@ -1,0 +1,125 @@
+"""`sizemix evaluate`: accuracy and cost at every size, of a run or of any timm weights, and which size to deploy."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from sizemix.cli.compose import compose
+from sizemix.cli.defaults import make_paths_absolute
+from sizemix.cli.messages import one_sentence
+from sizemix.cli.options import check_options
+from sizemix.errors import UserError
+from sizemix.runs.folder import RunFolder
+
+if TYPE_CHECKING:
+    from sizemix.evaluation.advice import Wish
+
+_DESCRIPTION = """Measures accuracy and cost at every size, and says which size to deploy.
+
+  sizemix evaluate RUN
+  sizemix evaluate RUN 'evaluation.eval_sizes=[96,144]' --max-latency-ms 5
+  sizemix evaluate RUN data.root=other_photos/
+  sizemix evaluate model=resnet50 model.checkpoint=FILE data=folder data.root=photos/
+
+Sizes are chosen on validation images and judged on test images. A network that no run of sizemix has trained is
+recalibrated with the training images of data.root, and its classes are the folders of these names.
+"""
+_CHANGEABLE = ("evaluation.", "data.", "data=", "trainer.")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Evaluates what the arguments describe; returns the exit code."""
+    options, others = _parser().parse_known_args(list(arguments))
+    try:
+        _evaluate(options, others)
+    except UserError as error:
+        print(f"sizemix: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sizemix: interrupted.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sizemix evaluate",
+        usage="sizemix evaluate [RUN] [OPTION=VALUE ...] [--max-latency-ms MS] [--max-gflops G] [--min-top1 PART] ...",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--max-latency-ms", type=float, help="advise a size that takes at most so long for one image")
+    parser.add_argument("--max-gflops", type=float, help="... at most so many GFLOPs (a multiply-add is two)")
+    parser.add_argument("--min-top1", type=float, help="... the cheapest that is at least so accurate, from 0 to 1")
+    parser.add_argument("--robustness", action="store_true", help="also objects larger and smaller, and moved a pixel")
+    parser.add_argument("--out", type=Path, help="folder for the results; RUN/evaluation or evaluation if left out")
+    parser.add_argument("--trust-target", action="store_true", help="build a network of your own, as the run names it")
+    return parser
+
+
+def _evaluate(options: argparse.Namespace, others: Sequence[str]) -> None:
+    overrides = [argument for argument in others if "=" in argument and not argument.startswith("-")]
+    runs = [argument for argument in others if argument not in overrides]
+    if len(runs) > 1 or any(run.startswith("-") for run in runs):
+        raise UserError(f"expected a run's folder and OPTION=VALUE, got {' '.join(runs)}; see sizemix evaluate --help.")
+    run = RunFolder.open(runs[0]) if runs else None
+    config = _of_run(run, overrides) if run else compose(overrides)
+    if not any(override.startswith("evaluation.measure=") for override in overrides):
+        config.evaluation.measure = "throughput"
+    config.trainer.devices, config.trainer.num_nodes = 1, 1
+    out = options.out or ((run.path if run else Path()) / "evaluation")
+    wish = _wish(options)
+    from sizemix.training.reevaluation import Request, carry_out  # seconds of imports
+
+    carry_out(
+        Request(
+            config,
+            run=run,
+            own_images=not any(override.startswith("data") for override in overrides),
+            out=out,
+            wish=wish,
+            robustness=options.robustness,
+            trust_target=options.trust_target,
+        )
+    )
+
+
+def _wish(options: argparse.Namespace) -> "Wish":
+    for name in ("max_latency_ms", "max_gflops", "min_top1"):
+        value, most = getattr(options, name), 1.0 if name == "min_top1" else float("inf")
+        if value is not None and not 0 < value <= most:
+            limits = "above 0" if most > 1 else "above 0 and at most 1"
+            raise UserError(f"--{name.replace('_', '-')}: expected a number {limits}, got {value:g}.")
+    from sizemix.evaluation.advice import Wish
+
+    return Wish(options.max_latency_ms, options.max_gflops, options.min_top1)
+
+
+def _of_run(run: RunFolder, overrides: Sequence[str]) -> DictConfig:
+    refused = [override for override in overrides if not override.startswith(_CHANGEABLE)]
+    if refused:
+        raise UserError(
+            f"a run is evaluated as it was trained: expected options of evaluation, data and trainer alone, got "
+            f"{refused[0]}; leave it out."
+        )
+    config = run.config()
+    if any(override.startswith("data=") for override in overrides):
+        config.data = compose([override for override in overrides if override.startswith(("data=", "data."))]).data
+        overrides = [override for override in overrides if not override.startswith(("data=", "data."))]
+    for override in overrides:
+        name = override.partition("=")[0]
+        if OmegaConf.select(config, name.rpartition(".")[0]) is None:
+            raise UserError(f"expected an option of the run, got {name}, which it has not; see {run.config_file}.")
+    try:
+        with open_dict(config):
+            config.merge_with_dotlist(list(overrides))
+    except Exception as error:  # a grammar of its own
+        raise UserError(one_sentence(error)) from error
+    check_options(config)
+    make_paths_absolute(config)
+    return config

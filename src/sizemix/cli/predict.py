@@ -1,0 +1,145 @@
+"""`sizemix predict`: classes of images, by a run's network."""
+
+import argparse
+import csv
+import io
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from sizemix.errors import UserError
+
+if TYPE_CHECKING:
+    from sizemix.inference.predicting import Prediction, Unreadable
+
+_SHOWN = 20  # rows in the terminal; the CSV file has all
+_PROBLEM = 1  # exit code where some images could not be read
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Classifies what the arguments name; returns the exit code."""
+    options = _parser().parse_args(arguments)
+    try:
+        return _predict(options)
+    except UserError as error:
+        print(f"sizemix: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("sizemix: interrupted.", file=sys.stderr)
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sizemix predict",
+        description="Classifies images by a run's network. Ends with 1 if some of them could not be read.",
+    )
+    parser.add_argument("run", help="a run's folder")
+    parser.add_argument("images", nargs="+", type=Path, help="image files, or folders of them")
+    parser.add_argument("--image-size", type=int, help="pixels; the size that the run advised if left out")
+    parser.add_argument("--out", type=Path, help="a CSV file with all predictions")
+    parser.add_argument("--batch-size", type=int, default=64, help="images of a forward pass")
+    parser.add_argument("--device", default="cpu", help="as cuda, mps; cpu if left out")
+    parser.add_argument("--trust-target", action="store_true", help="build a network of your own, as the run names it")
+    return parser
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from tqdm import tqdm
+
+    from sizemix.inference.loading import load
+    from sizemix.inference.predicting import Unreadable, predictions
+
+    files = list(_files(options.images))
+    if options.batch_size < 1:
+        raise UserError(f"--batch-size: expected at least 1, got {options.batch_size}.")
+    classifier = load(
+        options.run, image_size=options.image_size, device=_device(options.device), trust_target=options.trust_target
+    )
+    found = list(
+        tqdm(
+            predictions(
+                classifier.net,
+                files,
+                transform=classifier.transform,
+                class_names=classifier.class_names,
+                batch_size=options.batch_size,
+            ),
+            total=len(files),
+            desc=f"Predicting at {classifier.image_size} px",
+            unit="image",
+            disable=None,
+        )
+    )
+    good = [one for one in found if not isinstance(one, Unreadable)]
+    broken = [one for one in found if isinstance(one, Unreadable)]
+    _show(good)
+    if options.out is not None:
+        _write(found, options.out)
+    for one in broken:
+        print(f"sizemix: {one.name} cannot be read ({one.reason}).", file=sys.stderr)
+    return _PROBLEM if broken else 0
+
+
+def _files(places: Sequence[Path]) -> Iterator[Path]:
+    """The files themselves, and all image files below the folders."""
+    from PIL import Image
+
+    extensions = Image.registered_extensions()
+    for place in places:
+        if place.is_dir():
+            inside = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in extensions]
+            if not inside:
+                raise UserError(f"expected image files in {place}, found none; give another folder.")
+            yield from inside
+        elif place.exists():
+            yield place
+        else:
+            raise UserError(f"expected an image file or a folder of them, got {place}, which does not exist.")
+
+
+def _device(name: str) -> str:
+    import torch
+
+    try:
+        torch.empty(0, device=name)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(
+            f"--device: expected a device of this machine, got {name} ({str(error).splitlines()[0]})."
+        ) from error
+    return name
+
+
+def _show(found: Sequence["Prediction"]) -> None:
+    table = Table()
+    for name, justify in (("image", "left"), ("class", "left"), ("probability", "right")):
+        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+    for one in found[:_SHOWN]:
+        table.add_row(one.name, one.class_name, f"{one.probability:.1%}")
+    console = Console(highlight=False, markup=False)
+    if found:
+        console.print(table)
+    if len(found) > _SHOWN:
+        console.print(f"and {len(found) - _SHOWN} more; --out FILE writes all of them.")
+
+
+def _write(found: "Sequence[Prediction | Unreadable]", path: Path) -> None:
+    from sizemix.inference.predicting import Unreadable
+    from sizemix.runs.atomic import write_atomically
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["image", "class", "probability", "problem"])
+    for one in found:
+        if isinstance(one, Unreadable):
+            writer.writerow([one.name, "", "", one.reason])
+        else:
+            writer.writerow([one.name, one.class_name, f"{one.probability:.6f}", ""])
+    try:
+        write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    except OSError as error:
+        raise UserError(f"--out: expected a file that can be written, got {path} ({error.strerror}).") from error

@@ -1,0 +1,127 @@
+"""Evaluates a trained network outside its training: with other sizes, on other images, or one that was never ours."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig
+from rich.console import Console
+
+from sizemix.data.datamodule import SizedDataModule
+from sizemix.data.sources import DataSource
+from sizemix.evaluation.advice import Wish
+from sizemix.evaluation.classes import outputs_of_classes
+from sizemix.evaluation.evaluation import Evaluation, evaluate
+from sizemix.evaluation.robustness import Robustness, robustness
+from sizemix.report.curve import class_table, cost_table, curve_table
+from sizemix.report.evaluation import write_bank, write_evaluation
+from sizemix.report.robustness import robustness_table, write_robustness_csv
+from sizemix.runs.folder import EvaluationFiles, RunFolder
+from sizemix.training.assembly import idle_trainer
+from sizemix.training.evaluated_network import EvaluatedNetwork, of_a_configuration, of_a_run
+from sizemix.training.evaluating import protocol
+from sizemix.training.images import open_dataset, serve
+
+
+@dataclass(frozen=True)
+class Request:
+    """What to evaluate.
+
+    Attributes:
+        config: of the run, or composed; of one device.
+        run: the run; None: config.model describes the network.
+        own_images: whether the images are those that the run was evaluated on.
+        out: folder for the results.
+        wish: what the advised size must fulfil.
+        robustness: whether to look at scales and shifts as well.
+        trust_target: whether to call what the run's configuration names although it is not sizemix's.
+    """
+
+    config: DictConfig
+    run: RunFolder | None
+    own_images: bool
+    out: Path
+    wish: Wish
+    robustness: bool
+    trust_target: bool
+
+
+def carry_out(request: Request) -> None:
+    """Evaluates, writes the results and shows them.
+
+    Raises:
+        UserError: anything that does not fit, or a wish that no size fulfils; the results are written before that.
+    """
+    config, run = request.config, request.run
+    trainer = idle_trainer(config)
+    dataset = _images(request)
+    network = of_a_run(run, trust_target=request.trust_target) if run else of_a_configuration(config, dataset)
+    outputs = outputs_of_classes(dataset.class_names, network.outputs, num_outputs=network.num_outputs)
+    datamodule = serve(config, dataset, network.preprocessing)
+    datamodule.trainer = trainer
+    datamodule.setup("test")
+    net = network.net.to(trainer.strategy.root_device)
+    autocast = trainer.precision_plugin.forward_context
+    evaluation = evaluate(net, datamodule, protocol(config), name=network.name, autocast=autocast, outputs=outputs)
+    files = EvaluationFiles(request.out)
+    names = _class_names(network, dataset, outputs)
+    write_evaluation(evaluation, files, class_names=names, title=_title(network, dataset))
+    if run is not None and request.own_images:
+        write_bank(evaluation.bank, run.evaluation)
+    steady = None
+    if request.robustness:
+        steady = robustness(
+            net,
+            datamodule,
+            image_sizes=evaluation.protocol.image_sizes,
+            statistics=evaluation.bank.statistics,
+            autocast=autocast,
+            outputs=outputs,
+        )
+        write_robustness_csv(steady, files.robustness_csv)
+    _show(evaluation, request, names=names, title=_title(network, dataset), steady=steady, datamodule=datamodule)
+
+
+def _images(request: Request) -> DataSource:
+    """The images, split as the run has them; others are split anew and listed in the results' folder."""
+    if request.run is not None and request.own_images:
+        return open_dataset(request.config, request.run)
+    listed = RunFolder(request.out)
+    for file in (listed.split_csv, listed.broken_csv):
+        file.unlink(missing_ok=True)  # of an earlier evaluation, maybe of other images
+    return open_dataset(request.config, listed)
+
+
+def _class_names(network: EvaluatedNetwork, dataset: DataSource, outputs: list[int]) -> list[str]:
+    """One an output; those that the images do not show have the network's names, or numbers."""
+    names = list(network.outputs or map(str, range(network.num_outputs)))
+    for name, output in zip(dataset.class_names, outputs, strict=True):
+        names[output] = name
+    return names
+
+
+def _title(network: EvaluatedNetwork, dataset: DataSource) -> str:
+    return f"{network.name} on {dataset.name}"
+
+
+def _show(
+    evaluation: Evaluation,
+    request: Request,
+    *,
+    names: list[str],
+    title: str,
+    steady: list[Robustness] | None,
+    datamodule: SizedDataModule,
+) -> None:
+    console = Console(highlight=False, markup=False)
+    points, costs = evaluation.points, evaluation.costs
+    console.print(
+        curve_table(points, costs, title=f"Test top-1, {title}", num_classes=len(names), detailed=True),
+        class_table(evaluation.classes, names, image_size=evaluation.protocol.nearest_reference),
+        cost_table(costs, measured_on=evaluation.device),
+    )
+    if steady is not None:
+        console.print(robustness_table(steady, points))
+    if datamodule.unreadable:
+        console.print(f"{len(datamodule.unreadable)} files could not be read, such as {min(datamodule.unreadable)}.")
+    console.print(f"Written: {request.out}/curve.csv, curve.json, curve.png, cost.csv and more", soft_wrap=True)
+    console.print(evaluation.advice(request.wish).sentence)
