@@ -6,8 +6,8 @@ Every loader reads the same files, in batches of 64 random crops (8 to 100 % of 
 antialiased: uint8 images (64, 3, size, size) and int64 labels. Without a folder (of a folder for each class), the
 corpus is made: JPEGs with ImageNet's mean figures (476 x 405 px, 4.2 bits a pixel, 4:2:0) and the spectrum of photos.
 Each measurement is a process of its own, and the loaders take turns. For `sizemix pack`, the corpus is packed first;
-`sizemix, processes` makes the same batches as `sizemix` by torch's worker processes instead of threads. Small images in memory, cropped and flipped, are
-compared likewise, on one core. The tables go into docs/results.md.
+`sizemix, processes` makes the same batches as `sizemix` by torch's worker processes instead of threads. Small images in
+memory, cropped and flipped, are compared likewise, on one core. The tables go into docs/results.md.
 """
 
 import argparse

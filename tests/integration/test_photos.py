@@ -3,6 +3,7 @@
 import json
 import runpy
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -183,3 +184,24 @@ def test_a_mistake_is_answered_in_one_sentence(photos, tmp_path, monkeypatch, ca
     answers = [line for line in capfd.readouterr().err.splitlines() if line.startswith("sizemix: ")]
     assert len(answers) == 1
     assert message in answers[0]
+
+
+def test_a_pack_trains_like_the_folder_that_it_was_made_from(photos, tmp_path):
+    """From the command line: sizemix pack, then train.py with data=pack."""
+
+    def carried_out_as_command(*arguments):
+        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    said = carried_out_as_command("-m", "sizemix.cli.main", "pack", str(photos), "packed")
+    assert "48 photos of 4 classes" in said
+    assert "2 broken files are left out" in said
+    options = ("data=pack", *_TINY[1:], "data.root=packed", "hydra.run.dir=run")
+    carried_out_as_command(str(Path(__file__).parents[2] / "train.py"), *options)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["data"] == "photos"
+    assert summary["class_names"] == ["circle", "cross", "square", "triangle"]
+    assert summary["files"] == {"broken": 0, "unreadable": []}
+    assert [point["image_size"] for point in summary["curve"]] == [32, 48]
+    assert len((tmp_path / "run" / "split.csv").read_text().splitlines()) == 1 + 48

@@ -78,11 +78,8 @@ def _verify(options: argparse.Namespace) -> int:
     number, found = faults(folder, num_threads=_workers(options))
     for fault in found:
         print(f"sizemix: {fault}", file=sys.stderr)
-    print(
-        f"{folder}: {number:,} photos, {len(found)} of them damaged."
-        if found
-        else f"{folder}: {number:,} photos, whole."
-    )
+    said = f"{len(found)} of them damaged" if found else "all of them whole"
+    print(f"{folder}: {number:,} photos, {said}.")
     return 2 if found else 0
 
 
