@@ -1,6 +1,7 @@
 import re
 
 import pytest
+from pytorch_lightning.callbacks import Timer
 
 from sizemix.callbacks import expected_end
 from sizemix.callbacks.expected_end import ExpectedEnd, seconds_left
@@ -27,6 +28,15 @@ def test_later_steps_count_as_what_they_cost():
     assert seconds_left(fixed, timed=range(10), done=10, seconds=5) == pytest.approx(20)
     assert seconds_left(fixed, timed=range(5, 15), done=15, seconds=5) == pytest.approx(5 * 5 * 4 / (5 + 5 * 4))
     assert seconds_left(fixed, timed=range(10, 20), done=20, seconds=5) == 0
+
+
+def test_a_time_limit_may_end_it_earlier():
+    timer = Timer(duration="00:00:00:30")
+    timer._start_time["train"] = 0.0
+    timer._end_time["train"] = 10.0
+    assert "(in 0:00:20), as trainer.max_time is over then." in ExpectedEnd(timer)._sentence(100)
+    assert "(in 0:00:15), validation not counted." in ExpectedEnd(timer)._sentence(15)
+    assert "(in 0:01:40), validation not counted." in ExpectedEnd(Timer(duration=None))._sentence(100)
 
 
 @pytest.mark.parametrize("micro_batches", [1, 2])

@@ -1,21 +1,90 @@
+import sys
 from types import SimpleNamespace
 
+import pytest
 import torch
 
-from sizemix.callbacks.progress import SizeProgressBar
+from sizemix.callbacks.epoch_lines import EpochLines
+from sizemix.callbacks.progress import SizeProgressBar, tell
+from sizemix.callbacks.size_scheduler import SizeScheduler
+from sizemix.data.datamodule import SizedDataModule
+from sizemix.models.backbone import build_backbone
+from sizemix.runs.metrics import MetricsCsv
+from sizemix.sizes.schedule import MixedSizes
+from sizemix.training.classifier import ImageClassifier
+from sizemix.training.optim import CosineLR
+
+_LOGGED = {
+    "train/image_size": torch.tensor(224.0),
+    "train/loss": torch.tensor(0.51234),
+    "train/lr": torch.tensor(0.1),
+    "throughput/images_per_second": torch.tensor(1234.6),
+    "val/top1@28": torch.tensor(0.874),
+}
 
 
-def test_the_bar_shows_size_loss_speed_and_validation():
-    logged = {
-        "train/image_size": torch.tensor(24.0),
-        "train/loss": torch.tensor(0.51234),
-        "train/lr": torch.tensor(0.1),
-        "throughput/images_per_second": torch.tensor(1234.6),
-        "val/top1@28": torch.tensor(0.874),
-    }
-    shown = SizeProgressBar().get_metrics(SimpleNamespace(callback_metrics=logged), None)
-    assert shown == {"size": "24 px", "loss": "0.512", "images/s": "1235", "val/top1@28": "87.4%"}
+@pytest.fixture
+def terminal(monkeypatch):
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+
+
+def test_the_bar_shows_validation_loss_size_and_speed():
+    shown = SizeProgressBar().get_metrics(SimpleNamespace(callback_metrics=_LOGGED), None)
+    assert shown == {"val": "87.4%", "loss": "0.512", "px": "224", "images/s": "1235"}
+    assert next(iter(shown)) == "val", "what is cut off is at the end"
 
 
 def test_the_bar_shows_nothing_before_anything_is_logged():
     assert SizeProgressBar().get_metrics(SimpleNamespace(callback_metrics={}), None) == {}
+
+
+def test_the_bar_fits_into_80_columns(terminal):
+    bar = SizeProgressBar()
+    trainer = SimpleNamespace(callback_metrics=_LOGGED, current_epoch=11, max_epochs=90)
+    bar._trainer = trainer
+    drawn = bar.init_train_tqdm()
+    drawn.set_description("Epoch 12/90")
+    drawn.total, drawn.n = 5004, 1017
+    drawn.set_postfix(bar.get_metrics(trainer, None))
+    text = drawn.format_meter(**{**drawn.format_dict, "ncols": 80, "elapsed": 120.0})
+    drawn.close()
+    assert len(text) <= 80
+    assert "val=87.4%, loss=0.512, px=224" in text
+
+
+def test_the_bar_of_a_resumed_epoch_begins_where_the_run_is(terminal):
+    bar = SizeProgressBar(refresh_rate=100)
+    trainer = SimpleNamespace(current_epoch=1, max_epochs=3, num_training_batches=40)
+    bar._trainer = trainer
+    bar.on_train_start(trainer)
+    for first in (25, 0):
+        bar.on_train_epoch_start(trainer)
+        bar.on_train_batch_start(trainer, None, None, first)
+        bar.on_train_batch_start(trainer, None, None, first + 1)
+        assert (bar.train_progress_bar.n, bar.train_progress_bar.initial) == (first, first)
+    bar.on_train_end(trainer)
+
+
+def test_a_log_file_gets_lines_and_no_bar(capsys):
+    bar = SizeProgressBar()
+    assert bar.is_disabled
+    tell(SimpleNamespace(progress_bar_callback=bar), "a line")
+    assert capsys.readouterr().out == "a line\n"
+
+
+def test_every_epoch_is_told_in_a_line(tiny_dataset, quiet_trainer, tmp_path, capsys):
+    model = ImageClassifier(build_backbone("resnet20_cifar", num_classes=2), architecture={}, num_classes=2, val_size=8,
+                            optimizer={"opt": "momentum", "lr": 0.05}, lr_schedule=CosineLR())  # fmt: skip
+    scheduler = SizeScheduler(MixedSizes((4, 8), (0.5, 0.5)), budget="constant", base_size=8, base_batch_size=4, seed=0)
+    metrics = MetricsCsv(tmp_path / "metrics.csv")
+    lines = EpochLines(metrics, val_metric="val/top1@8", val_size=8)
+    trainer = quiet_trainer(scheduler, lines, max_epochs=2, log_every_n_steps=2)
+    trainer.loggers = [metrics]
+    trainer.fit(model, datamodule=SizedDataModule(tiny_dataset, val_size=8))
+    losses = [float(row["train/loss"]) for row in metrics.rows if row["epoch"] == "1" and "train/loss" in row]
+    first, second = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Epoch")]
+    assert first.startswith("Epoch 1/2: 10 steps at 4 to 8 px, loss ")
+    top1 = trainer.callback_metrics["val/top1@8"].item()
+    assert second.startswith(
+        f"Epoch 2/2: 10 steps at 4 to 8 px, loss {sum(losses) / 5:.3f}, val top-1 {top1:.2%} at 8 px, "
+    )

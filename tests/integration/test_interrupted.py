@@ -130,13 +130,13 @@ def test_a_signal_saves_the_whole_step_and_the_run_goes_on_exactly(
     before_batch(send(signal.SIGTERM), number=batch)
     assert carry_out(folder) == 143
     assert capfd.readouterr().err.split("\n\n") == [
-        "\nStopping behind this step; once more stops at once.",
+        "\nStopping after this step; once more stops at once.",
         f"sizemix: interrupted; continue with resume={folder.path}\n",
     ]
     assert saved(folder)["global_step"] == step
     monkeypatch.undo()
     assert carry_out(folder) == 0
-    assert f"Continuing behind step {step}." in capfd.readouterr().out
+    assert f"Continuing after step {step}." in capfd.readouterr().out
     assert_same_end(folder, whole)
 
 
@@ -238,7 +238,7 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path, who
     assert carry_out(folder) == 0
     told = " ".join(capfd.readouterr().out.split())
     assert "last.ckpt is damaged (BadZipFile: File is not a zip file): it is now damaged.ckpt" in told
-    assert f"Continuing behind step {_EPOCH_STEPS}." in told
+    assert f"Continuing after step {_EPOCH_STEPS}." in told
     assert_same_end(folder, whole)
     assert sorted(path.name for path in folder.checkpoints.iterdir()) == [
         "best.ckpt",
@@ -269,7 +269,7 @@ def test_a_run_that_stopped_early_and_was_killed_in_its_evaluation_does_not_trai
     assert carry_out(folder) == 0
     assert saved(folder)["global_step"] == stopped["global_step"]
     assert rows_of(folder) == rows
-    assert f"Stopped early, behind step {stopped['global_step']} of" in capfd.readouterr().out
+    assert f"Stopped early, after step {stopped['global_step']} of" in capfd.readouterr().out
 
 
 def test_wandb_continues_its_run(tmp_path, before_batch, monkeypatch):

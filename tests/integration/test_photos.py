@@ -115,7 +115,7 @@ def test_early_stopping_and_a_time_limit_end_a_run_that_says_so(carried_out, tmp
     steps_an_epoch = summary["plan"]["steps"] / 9
     assert summary["trained"]["steps"] == pytest.approx(2 * steps_an_epoch, abs=2)
     assert summary["trained"]["stopped_early"] is True
-    assert "Stopped early, behind step" in capsys.readouterr().out
+    assert "Stopped early, after step" in capsys.readouterr().out
     summary = carried_out(tmp_path / "time", "trainer.max_epochs=500", "trainer.max_time=00:00:00:01")
     assert summary["trained"]["steps"] < summary["plan"]["steps"] / 10
 

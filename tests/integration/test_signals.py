@@ -85,7 +85,7 @@ def test_a_slurm_job_saves_before_its_limit_and_goes_on_when_slurm_starts_it_aga
     assert alive_in(process.pid) == []
     assert process.returncode == 138
     assert [line for line in errors.splitlines() if line] == [
-        "Stopping behind this step; once more stops at once.",
+        "Stopping after this step; once more stops at once.",
         f"sizemix: interrupted; continue with resume={folder}",
         "Slurm: job 12 is in the queue again and will continue by itself.",
     ]
@@ -96,7 +96,7 @@ def test_a_slurm_job_saves_before_its_limit_and_goes_on_when_slurm_starts_it_aga
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
     assert f"Slurm has started this job again: continuing {folder}." in output
-    assert f"Continuing behind step {step}." in output
+    assert f"Continuing after step {step}." in output
     assert saved_step(folder) == 30
     assert list(tmp_path.glob("run-*")) == [folder]
 

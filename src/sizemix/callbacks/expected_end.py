@@ -6,7 +6,9 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Timer
 
+from sizemix.callbacks.progress import tell
 from sizemix.data.batches import Batch
 from sizemix.sizes.plan import SizePlan
 
@@ -18,9 +20,13 @@ class ExpectedEnd(pl.Callback):
 
     The time of steps 11 to 50 is taken to be in proportion to their compute, so that sizes which come later, or more
     often, count as what they cost. Validation and the final evaluation come on top.
+
+    Args:
+        timer: ends training when its time is over, if it has a limit; None: nothing does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timer: Timer | None = None) -> None:
+        self._timer = timer
         self._steps = 0  # of this process
         self._since: float | None = None
         self._seconds = 0.0
@@ -45,7 +51,16 @@ class ExpectedEnd(pl.Callback):
             plan: SizePlan = trainer.datamodule.plan  # type: ignore[attr-defined]
             left = seconds_left(plan, timed=self._timed, done=trainer.global_step, seconds=self._seconds)
             if left:
-                _say(trainer, left)
+                tell(trainer, self._sentence(left))
+
+    def _sentence(self, seconds: float) -> str:
+        limit = None if self._timer is None else self._timer.time_remaining()
+        limited = limit is not None and limit < seconds
+        left = timedelta(seconds=round(seconds if limit is None else min(seconds, limit)))
+        end = datetime.now() + left
+        day = "" if end.date() == datetime.now().date() else f"{end:%A %d %B}, "
+        what = "as trainer.max_time is over then" if limited else "validation not counted"
+        return f"Training is expected to end at {day}{end:%H:%M} (in {left}), {what}."
 
 
 def seconds_left(plan: SizePlan, *, timed: Sequence[int], done: int, seconds: float) -> float:
@@ -63,15 +78,3 @@ def seconds_left(plan: SizePlan, *, timed: Sequence[int], done: int, seconds: fl
     }
     costs = np.array([cost_of_size[size] for size in plan.columns()["image_size"].tolist()])
     return float(seconds * costs[done:].sum() / costs[list(timed)].sum())
-
-
-def _say(trainer: pl.Trainer, seconds: float) -> None:
-    left = timedelta(seconds=round(seconds))
-    end = datetime.now() + left
-    day = "" if end.date() == datetime.now().date() else f"{end:%A %d %B}, "
-    text = f"Training is expected to end at {day}{end:%H:%M} (in {left}), validation not counted."
-    bar = trainer.progress_bar_callback
-    if bar is None:
-        print(text, flush=True)
-    else:
-        bar.print(text)

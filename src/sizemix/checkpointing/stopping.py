@@ -10,8 +10,8 @@ from sizemix.checkpointing.last import LastCheckpoint, ends_within_epoch
 from sizemix.checkpointing.signals import Interrupted, StopSignals
 from sizemix.data.batches import Batch
 
-_ALONE = "Stopping behind this step; once more stops at once."
-_TOGETHER = "Stopping behind the next step that is logged; once more stops at once."
+_ALONE = "Stopping after this step; once more stops at once."
+_TOGETHER = "Stopping after the next step that is logged; once more stops at once."
 
 
 class StopBehindStep(Checkpoint):

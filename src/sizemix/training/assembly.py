@@ -8,25 +8,13 @@ from typing import Any
 import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import CPUAccelerator
-from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import WandbLogger
 from torch import nn
 
-from sizemix.callbacks.averaging import WeightAveraging
 from sizemix.callbacks.data_wait import DataWait
-from sizemix.callbacks.determinism import Determinism
-from sizemix.callbacks.elapsed import Elapsed
-from sizemix.callbacks.expected_end import ExpectedEnd
-from sizemix.callbacks.finite import FiniteTraining
 from sizemix.callbacks.fitting_batches import FittingBatches
-from sizemix.callbacks.gradient_smoothing import GradientSmoothing
-from sizemix.callbacks.memory_check import MemoryCheck
-from sizemix.callbacks.progress import SizeProgressBar
-from sizemix.callbacks.rank_statistics import RankStatistics
 from sizemix.callbacks.size_scheduler import SizeScheduler
-from sizemix.callbacks.stay_stopped import StayStopped
-from sizemix.callbacks.throughput import Throughput
-from sizemix.callbacks.time_limit import TimeLimit
 from sizemix.checkpointing.io import AtomicCheckpointIO
 from sizemix.checkpointing.last import LastCheckpoint
 from sizemix.checkpointing.newest import newest_whole
@@ -40,14 +28,14 @@ from sizemix.models.trainable import train_only
 from sizemix.runs.folder import RunFolder
 from sizemix.runs.metrics import MetricsCsv
 from sizemix.sizes.schedule import SizeSchedule
+from sizemix.training.callbacks import run_callbacks
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
-from sizemix.training.images import evaluated_batches, open_dataset, serve
+from sizemix.training.images import open_dataset, serve
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
 from sizemix.training.plan_inputs import plan_settings, size_schedule
 from sizemix.training.quiet import quieten
 
-_SGD = ("sgd", "momentum", "nesterov")
 _NOT_THE_ARCHITECTURES = ("compile", "pretrained", "checkpoint")
 
 
@@ -87,79 +75,33 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     pl.seed_everything(config.seed, verbose=False)  # initial weights; everything else draws from its own generator
     schedule = size_schedule(config)
     dataset = open_dataset(config, folder)
-    num_classes = len(dataset.class_names)
-    net, cost = _network(config, folder, schedule, num_classes=num_classes)
+    net, cost = _network(config, folder, schedule, num_classes=len(dataset.class_names))
     preprocessing = _preprocessing(config, net, dataset)
-    scheduler = SizeScheduler(
-        schedule,
-        **plan_settings(config),
-        cost=cost,
-        fitting=FittingBatches(net, folder.fitting_csv),
-    )
-    weighted = config.training.imbalance == "class_weights"
-    model = ImageClassifier(
-        net,
-        architecture=plain(without(config.model, *_NOT_THE_ARCHITECTURES)),
-        num_classes=num_classes,
-        optimizer=plain(config.recipe.optimizer),
-        lr_schedule=instantiate(config.recipe.lr_schedule, "recipe.lr_schedule"),
-        val_size=config.evaluation.val_size,
-        label_smoothing=config.recipe.label_smoothing,
-        base_batch_size=config.recipe.base_batch_size,
-        loss_scale=config.recipe.loss_scale,
-        lr_scaling=config.recipe.lr_scaling,
-        preprocessing=preprocessing,
-        average=config.recipe.averaging_half_life is not None,
-        class_weights=balanced_class_weights(dataset.train.targets, num_classes) if weighted else None,
-        frozen_norms=_frozen_norms(config, net),
-    )
-    datamodule = serve(config, dataset, preprocessing)
+    fitting = FittingBatches(net, folder.fitting_csv)
+    scheduler = SizeScheduler(schedule, **plan_settings(config), cost=cost, fitting=fitting)
+    model = _classifier(config, net, dataset, preprocessing)
     metrics = MetricsCsv(folder.metrics_csv)
-    timer = Timer(duration=config.trainer.max_time, interval="epoch", verbose=False)
-    best = ModelCheckpoint(
-        dirpath=folder.checkpoints,
-        filename="best",
-        monitor=model.val_metric,
-        mode="max",
-        save_on_train_epoch_end=False,
-        enable_version_counter=False,
-    )
-    finite = FiniteTraining(log_every_steps=config.trainer.log_every_n_steps)
-    last = LastCheckpoint(
-        folder.last_checkpoint,
-        previous=folder.previous_checkpoint,
+    callbacks = run_callbacks(
+        config,
+        folder,
+        scheduler=scheduler,
+        num_sizes=len(schedule.image_sizes),
+        dataset=dataset,
+        val_metric=model.val_metric,
         metrics=metrics,
-        check=finite.check,
-        log_every_steps=config.trainer.log_every_n_steps,
-        every_steps=config.checkpoint.every_steps,
-        every_minutes=config.checkpoint.every_minutes,
     )
-    data_wait = DataWait()
-    callbacks = [
-        scheduler,
-        MemoryCheck(scheduler, evaluated=evaluated_batches(config, dataset)),
-        Determinism(config.seed),
-        finite,
-        *_smoothing(config, schedule),
-        *_averaging(config),
-        *_early_stopping(config, model),
-        RankStatistics(synchronise=config.trainer.sync_batchnorm),
-        ExpectedEnd(),
-        Throughput(every_steps=config.trainer.log_every_n_steps),
-        data_wait,
-        timer,
-        Elapsed(timer),
-        *_time_limit(config, timer),
-        best,
-        last,
-        *(
-            [SizeProgressBar(refresh_rate=config.trainer.log_every_n_steps)]
-            if config.trainer.enable_progress_bar
-            else []
-        ),
-    ]
-    trainer = _trainer(config, folder, callbacks=callbacks, loggers=[metrics, *_additional_logger(config, folder)])
-    return Run(trainer, model, datamodule, scheduler, metrics, timer, best, last, data_wait)
+    loggers = [metrics, *_additional_logger(config, folder)]
+    return Run(
+        trainer=_trainer(config, folder, callbacks=callbacks.every, loggers=loggers),
+        model=model,
+        datamodule=serve(config, dataset, preprocessing),
+        scheduler=scheduler,
+        metrics=metrics,
+        timer=callbacks.timer,
+        best=callbacks.best,
+        last=callbacks.last,
+        data_wait=callbacks.data_wait,
+    )
 
 
 def idle_trainer(config: DictConfig) -> pl.Trainer:
@@ -198,6 +140,29 @@ def _network(
     return net, cost
 
 
+def _classifier(
+    config: DictConfig, net: nn.Module, dataset: DataSource, preprocessing: Preprocessing
+) -> ImageClassifier:
+    recipe, num_classes = config.recipe, len(dataset.class_names)
+    weighted = config.training.imbalance == "class_weights"
+    return ImageClassifier(
+        net,
+        architecture=plain(without(config.model, *_NOT_THE_ARCHITECTURES)),
+        num_classes=num_classes,
+        optimizer=plain(recipe.optimizer),
+        lr_schedule=instantiate(recipe.lr_schedule, "recipe.lr_schedule"),
+        val_size=config.evaluation.val_size,
+        label_smoothing=recipe.label_smoothing,
+        base_batch_size=recipe.base_batch_size,
+        loss_scale=recipe.loss_scale,
+        lr_scaling=recipe.lr_scaling,
+        preprocessing=preprocessing,
+        average=recipe.averaging_half_life is not None,
+        class_weights=balanced_class_weights(dataset.train.targets, num_classes) if weighted else None,
+        frozen_norms=_frozen_norms(config, net),
+    )
+
+
 def _with_own_weights(settings: DictConfig, folder: RunFolder) -> DictConfig:
     """A run that goes on builds its network from its own checkpoint, as the file or hub it began with may be gone."""
     begun_with_others = settings.get("pretrained") or settings.get("checkpoint")
@@ -218,41 +183,6 @@ def _preprocessing(config: DictConfig, net: nn.Module, dataset: DataSource) -> P
 def _frozen_norms(config: DictConfig, net: nn.Module) -> list[nn.Module]:
     part = config.training.train_only
     return [] if part is None else train_only(net, part)
-
-
-def _averaging(config: DictConfig) -> list[pl.Callback]:
-    half_life = config.recipe.averaging_half_life
-    return [] if half_life is None else [WeightAveraging(half_life)]
-
-
-def _early_stopping(config: DictConfig, model: ImageClassifier) -> list[pl.Callback]:
-    patience = config.training.early_stopping_patience
-    if patience is None:
-        return []
-    early_stopping = EarlyStopping(monitor=model.val_metric, mode="max", patience=patience)
-    return [early_stopping, StayStopped(early_stopping)]
-
-
-def _time_limit(config: DictConfig, timer: Timer) -> list[pl.Callback]:
-    limited = config.trainer.max_time is not None
-    return [TimeLimit(timer, log_every_steps=config.trainer.log_every_n_steps)] if limited else []
-
-
-def _smoothing(config: DictConfig, schedule: SizeSchedule) -> list[pl.Callback]:
-    if config.recipe.loss_scale != "none" != config.recipe.lr_scaling:
-        raise UserError(
-            f"recipe: expected loss_scale or lr_scaling, got both ({config.recipe.loss_scale} and "
-            f"{config.recipe.lr_scaling}), which would scale a step twice; set one of them to none."
-        )
-    wanted, scaled = config.recipe.gradient_smoothing, config.recipe.loss_scale != "none"
-    if wanted == "auto":
-        wanted = len(schedule.image_sizes) > 1 and config.recipe.optimizer.get("opt") in _SGD and not scaled
-    if wanted and scaled:
-        raise UserError(
-            f"recipe: expected gradient_smoothing=false with loss_scale={config.recipe.loss_scale}, got true: "
-            "smoothing rescales every gradient and so undoes the scale; leave one out, or use lr_scaling."
-        )
-    return [GradientSmoothing()] if wanted else []
 
 
 def _additional_logger(config: DictConfig, folder: RunFolder) -> list[Any]:

@@ -145,7 +145,7 @@ def _report(run: Run, config: DictConfig, folder: RunFolder, evaluation: Evaluat
         )
     )
     if run.trainer.global_step < run.scheduler.planned.num_steps:
-        console.print(f"Stopped early, behind step {run.trainer.global_step} of {run.scheduler.planned.num_steps}.")
+        console.print(f"Stopped early, after step {run.trainer.global_step} of {run.scheduler.planned.num_steps}.")
     if run.datamodule.unreadable:
         console.print(f"{len(run.datamodule.unreadable)} files broke during the run; summary.json names them.")
     console.print(evaluation.advice().sentence)
@@ -197,7 +197,7 @@ def _tidy(folder: RunFolder, newest: Newest | None) -> None:
         print(f"{newest.damaged}: it is now damaged.ckpt, and the run goes on from the one before.")
         set_aside(folder)
     if newest.step:
-        print(f"Continuing behind step {newest.step}.")
+        print(f"Continuing after step {newest.step}.")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,161 @@
+"""A run's callbacks, in the order in which Lightning calls them."""
+
+from dataclasses import dataclass
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig
+from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
+
+from sizemix.callbacks.averaging import WeightAveraging
+from sizemix.callbacks.data_wait import DataWait
+from sizemix.callbacks.determinism import Determinism
+from sizemix.callbacks.elapsed import Elapsed
+from sizemix.callbacks.epoch_lines import EpochLines
+from sizemix.callbacks.expected_end import ExpectedEnd
+from sizemix.callbacks.finite import FiniteTraining
+from sizemix.callbacks.gradient_smoothing import GradientSmoothing
+from sizemix.callbacks.memory_check import MemoryCheck
+from sizemix.callbacks.progress import SizeProgressBar
+from sizemix.callbacks.rank_statistics import RankStatistics
+from sizemix.callbacks.size_scheduler import SizeScheduler
+from sizemix.callbacks.stay_stopped import StayStopped
+from sizemix.callbacks.throughput import Throughput
+from sizemix.callbacks.time_limit import TimeLimit
+from sizemix.checkpointing.last import LastCheckpoint
+from sizemix.data.sources import DataSource
+from sizemix.errors import UserError
+from sizemix.runs.folder import RunFolder
+from sizemix.runs.metrics import MetricsCsv
+from sizemix.training.images import evaluated_batches
+
+_SGD = ("sgd", "momentum", "nesterov")
+
+
+@dataclass(frozen=True)
+class RunCallbacks:
+    """All callbacks of a run; those that somebody asks for something have a name.
+
+    Attributes:
+        every: all of them, in their order.
+        timer: the seconds of training, kept across resumes.
+        best: keeps the best checkpoint on validation.
+        last: keeps the newest state.
+        data_wait: measures waiting for data, on this rank.
+    """
+
+    every: list[pl.Callback]
+    timer: Timer
+    best: ModelCheckpoint
+    last: LastCheckpoint
+    data_wait: DataWait
+
+
+def run_callbacks(
+    config: DictConfig,
+    folder: RunFolder,
+    *,
+    scheduler: SizeScheduler,
+    num_sizes: int,
+    dataset: DataSource,
+    val_metric: str,
+    metrics: MetricsCsv,
+) -> RunCallbacks:
+    """Builds them.
+
+    Args:
+        config: the run's.
+        folder: takes the checkpoints.
+        scheduler: holds the plan; goes first, as others ask it.
+        num_sizes: training sizes of the run.
+        dataset: the images.
+        val_metric: key of the validation accuracy.
+        metrics: rows of the run.
+
+    Raises:
+        UserError: options that do not go together.
+    """
+    log_every_steps = config.trainer.log_every_n_steps
+    finite, data_wait = FiniteTraining(log_every_steps=log_every_steps), DataWait()
+    timer = Timer(duration=config.trainer.max_time, interval="epoch", verbose=False)
+    best = _best(folder, val_metric)
+    last = LastCheckpoint(
+        folder.last_checkpoint,
+        previous=folder.previous_checkpoint,
+        metrics=metrics,
+        check=finite.check,
+        log_every_steps=log_every_steps,
+        every_steps=config.checkpoint.every_steps,
+        every_minutes=config.checkpoint.every_minutes,
+    )
+    every = [
+        scheduler,
+        MemoryCheck(scheduler, evaluated=evaluated_batches(config, dataset)),
+        Determinism(config.seed),
+        finite,
+        *_smoothing(config, num_sizes=num_sizes),
+        *_averaging(config),
+        *_early_stopping(config, val_metric),
+        RankStatistics(synchronise=config.trainer.sync_batchnorm),
+        ExpectedEnd(timer),
+        Throughput(every_steps=log_every_steps),
+        data_wait,
+        EpochLines(metrics, val_metric=val_metric, val_size=config.evaluation.val_size),
+        timer,
+        Elapsed(timer),
+        *_time_limit(config, timer),
+        best,
+        last,
+        *_progress_bar(config),
+    ]
+    return RunCallbacks(every, timer, best, last, data_wait)
+
+
+def _best(folder: RunFolder, val_metric: str) -> ModelCheckpoint:
+    return ModelCheckpoint(
+        dirpath=folder.checkpoints,
+        filename="best",
+        monitor=val_metric,
+        mode="max",
+        save_on_train_epoch_end=False,
+        enable_version_counter=False,
+    )
+
+
+def _smoothing(config: DictConfig, *, num_sizes: int) -> list[pl.Callback]:
+    if config.recipe.loss_scale != "none" != config.recipe.lr_scaling:
+        raise UserError(
+            f"recipe: expected loss_scale or lr_scaling, got both ({config.recipe.loss_scale} and "
+            f"{config.recipe.lr_scaling}), which would scale a step twice; set one of them to none."
+        )
+    wanted, scaled = config.recipe.gradient_smoothing, config.recipe.loss_scale != "none"
+    if wanted == "auto":
+        wanted = num_sizes > 1 and config.recipe.optimizer.get("opt") in _SGD and not scaled
+    if wanted and scaled:
+        raise UserError(
+            f"recipe: expected gradient_smoothing=false with loss_scale={config.recipe.loss_scale}, got true: "
+            "smoothing rescales every gradient and so undoes the scale; leave one out, or use lr_scaling."
+        )
+    return [GradientSmoothing()] if wanted else []
+
+
+def _averaging(config: DictConfig) -> list[pl.Callback]:
+    half_life = config.recipe.averaging_half_life
+    return [] if half_life is None else [WeightAveraging(half_life)]
+
+
+def _early_stopping(config: DictConfig, val_metric: str) -> list[pl.Callback]:
+    patience = config.training.early_stopping_patience
+    if patience is None:
+        return []
+    early_stopping = EarlyStopping(monitor=val_metric, mode="max", patience=patience)
+    return [early_stopping, StayStopped(early_stopping)]
+
+
+def _time_limit(config: DictConfig, timer: Timer) -> list[pl.Callback]:
+    limited = config.trainer.max_time is not None
+    return [TimeLimit(timer, log_every_steps=config.trainer.log_every_n_steps)] if limited else []
+
+
+def _progress_bar(config: DictConfig) -> list[pl.Callback]:
+    shown = config.trainer.enable_progress_bar
+    return [SizeProgressBar(refresh_rate=config.trainer.log_every_n_steps)] if shown else []
