@@ -3,12 +3,13 @@
 import csv
 import json
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 
 import hydra
 import numpy as np
 import pytest
-from omegaconf import OmegaConf, open_dict
+from omegaconf import OmegaConf
 
 from sizemix.cli.compose import CONF
 from sizemix.evaluation.predictions import Answers, Predictions
@@ -103,11 +104,15 @@ def fixed_and_mixed(fake_run) -> Callable[..., Path]:
 
 
 def _config(overrides, seed):
-    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-        config = hydra.compose("train", [*overrides, "name=fake", f"seed={seed}", f"run_id=run{seed}"])
-    with open_dict(config):
-        OmegaConf.resolve(config)
+    config = OmegaConf.create(_composed(overrides))
+    config.seed, config.run_id = seed, f"run{seed}"
     return config
+
+
+@cache
+def _composed(overrides):
+    with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+        return OmegaConf.to_container(hydra.compose("train", [*overrides, "name=fake"]), resolve=True)
 
 
 def _plan(config, seed):

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from math import inf
 from pathlib import Path
 
 from sizemix.errors import UserError
@@ -40,7 +41,7 @@ def _below(top: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _in_order_of_numbers(name: str) -> tuple[int, str]:
-    """A sweep's jobs are called 0-..., 1-..., 10-..."""
+def _in_order_of_numbers(name: str) -> tuple[float, str]:
+    """A sweep's jobs are called 0-..., 1-..., 10-...; other names come behind."""
     number = name.partition("-")[0]
-    return (int(number), name) if number.isdecimal() and len(number) < 6 else (0, name)
+    return (float(number) if number.isdecimal() else inf, name)

@@ -46,7 +46,8 @@ def flat(values: Any, name: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _how_far(folder: RunFolder) -> str:
-    steps = f"{rows[-1]['step']} steps are logged" if (rows := read_rows(folder.metrics_csv)) else "no step is logged"
+    logged = [row["step"] for row in read_rows(folder.metrics_csv) if row["step"].isdecimal()]
+    steps = f"{int(logged[-1]) + 1} steps are logged" if logged else "no step is logged"
     return f"no summary.json: {steps}; it is still running, or resume={folder.path} finishes it."
 
 

@@ -12,6 +12,7 @@ from statistics import mean, stdev
 from typing import Any
 
 import jinja2
+import matplotlib as mpl
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
@@ -189,7 +190,8 @@ def _shown(picture: Picture) -> dict[str, str]:
 
 def _rendered(figure: Figure, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
-    figure.savefig(file, format=kind, **options)
+    with mpl.rc_context({"svg.hashsalt": "sizemix"}):  # names inside the picture are otherwise drawn anew each time
+        figure.savefig(file, format=kind, **options)
     return file.getvalue()
 
 

@@ -38,8 +38,6 @@ _STYLE: Any = {  # matplotlib's own type is a list of all its parameters
     "ytick.labelcolor": "#333333",
     "legend.frameon": False,
     "legend.fontsize": 9,
-    "svg.fonttype": "path",
-    "svg.hashsalt": "sizemix",
 }
 
 
