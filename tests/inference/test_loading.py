@@ -45,8 +45,8 @@ def test_the_bank_holds_exactly_what_direct_recalibration_measures(small_run):
     for size in (12, 16, 20):
         batches = datamodule.calibration_batches(
             size,
-            num_images=config.evaluation.calibration_images,
-            batch_size=config.recipe.base_batch_size,
+            num_images=40,
+            batch_size=20,
             augment=False,
         )
         (direct,) = measured_statistics(classifier.net, ((size, batch.images) for batch in batches)).values()

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf
 
 from sizemix.cli.compose import compose
 from sizemix.cli.defaults import make_paths_absolute
@@ -116,8 +116,9 @@ def _of_run(run: RunFolder, overrides: Sequence[str]) -> DictConfig:
         if OmegaConf.select(config, name.rpartition(".")[0]) is None:
             raise UserError(f"expected an option of the run, got {name}, which it has not; see {run.config_file}.")
     try:
-        with open_dict(config):
-            config.merge_with_dotlist(list(overrides))
+        OmegaConf.set_struct(config, True)
+        config.merge_with_dotlist(list(overrides))
+        OmegaConf.set_struct(config, False)
     except Exception as error:  # a grammar of its own
         raise UserError(one_sentence(error)) from error
     check_options(config)

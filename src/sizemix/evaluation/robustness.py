@@ -1,6 +1,7 @@
 """How steady answers are when an object looks larger or smaller, or moves by a pixel."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -80,7 +81,7 @@ def _at_size(
     alike, num_images = 0, 0
     shown = {max(1, round(scale * image_size)): scale for scale in scales}
     larger = image_size + 2
-    with holding(net, statistics):
+    with holding(net, statistics) if statistics else nullcontext():
         batches = datamodule.eval_batches("test", *sorted({*shown, larger}))
         for batch in renumbered(batches, outputs):
             if batch.image_size in shown:

@@ -22,9 +22,8 @@ def robustness_table(found: Sequence[Robustness], points: Sequence[CurvePoint]) 
     for scale in sorted(own[0]):
         columns[f"x {scale:g}"] = [f"{top1[scale]:.2%}" for top1 in own]
     columns["shifts alike"] = [f"{one.shift_consistency:.2%}" for one in found]
-    return Group(
-        "Top-1 with objects of so many times their size, and answers that a pixel's shift leaves", table_of(columns)
-    )
+    title = "Top-1 with objects of so many times their size; answers that a shift by a pixel leaves"
+    return Group(title, table_of(columns))
 
 
 def write_robustness_csv(found: Sequence[Robustness], path: Path) -> None:

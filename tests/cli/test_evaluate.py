@@ -1,0 +1,93 @@
+import csv
+import json
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+
+from sizemix.cli.evaluate import main
+from sizemix.inference.loading import load
+from sizemix.models.bank import BatchNormBank
+
+
+def rows(path):
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_run_is_evaluated_again_exactly_and_leaves_the_checkpoint_as_it_is(small_run, tmp_path, capsys):
+    before = small_run.last_checkpoint.read_bytes()
+    out = tmp_path / "out"
+    options = ["evaluation.measure=gflops", "trainer.enable_progress_bar=false", "--max-gflops", "0.013"]
+    assert main([str(small_run.path), "--out", str(out), *options]) == 0
+    assert (out / "curve.csv").read_text() == small_run.evaluation.curve_csv.read_text()
+    assert (out / "per_class.csv").read_text() == small_run.evaluation.per_class_csv.read_text()
+    assert small_run.last_checkpoint.read_bytes() == before
+    shown = capsys.readouterr().out
+    assert "calibration error" in shown
+    assert "Deploy at 12 px" in shown, "20 px would take more than 0.013 GFLOPs"
+
+
+def test_other_sizes_join_the_runs_bank_and_cost_is_measured(small_run, tmp_path, capsys):
+    options = ["evaluation.eval_sizes=[14]", "trainer.enable_progress_bar=false", "--robustness"]
+    assert main([str(small_run.path), "--out", str(tmp_path), *options]) == 0
+    assert 14 in BatchNormBank.load(small_run.evaluation.bank_file).statistics
+    assert load(small_run.path, image_size=14).image_size == 14
+    (cost,) = rows(tmp_path / "cost.csv")
+    assert float(cost["latency_low_ms"]) <= float(cost["latency_ms"]) <= float(cost["latency_high_ms"])
+    assert float(cost["images_per_second"]) > 0
+    (steady,) = rows(tmp_path / "robustness.csv")
+    assert 0 < float(steady["shift_consistency"]) <= 1
+    assert 0 <= float(steady["top1_at_2x"]) <= 1
+    assert "x 0.71" in capsys.readouterr().out
+    figures = json.loads((tmp_path / "curve.json").read_text())
+    assert figures["advice"]["sentence"].startswith("Deploy at 14 px")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_wish_that_no_size_fulfils_is_refused_when_the_results_are_written(small_run, tmp_path, capsys):
+    options = ["evaluation.eval_sizes=[12]", "evaluation.measure=gflops", "--min-top1", "1.0"]
+    assert main([str(small_run.path), "--out", str(tmp_path), *options]) == 2
+    assert "expected a size with at least 100.0% top-1, got none of 12 px" in capsys.readouterr().err
+    assert (tmp_path / "curve.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["RUN", "--min-top1", "80"], "--min-top1: expected a number above 0 and at most 1, got 80"),
+        (["RUN", "seed=3"], "expected options of evaluation, data and trainer alone, got seed=3"),
+        (["RUN", "evaluation.sizes=[3]"], "unknown option evaluation.sizes"),
+        (["RUN", "evaluation.eval_sizes=3"], "evaluation.eval_sizes: expected a list"),
+        (["RUN", "RUN"], "expected a run's folder and OPTION=VALUE"),
+        (["RUN", "--nonsense"], "expected a run's folder and OPTION=VALUE"),
+        (["nowhere"], "expected a run folder"),
+        ([], "expected trained weights, got none"),
+    ],
+)
+def test_mistakes_are_sentences(small_run, tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    assert main([str(small_run.path) if one == "RUN" else one for one in arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_timm_network_that_was_never_ours_is_evaluated_on_a_folder(photos, tmp_path, monkeypatch, capsys):
+    """Its 1,000 outputs are ImageNet's; the folders bear names of four of these."""
+    torch.manual_seed(0)
+    net = timm.create_model("test_resnet", num_classes=1000)
+    save_file(net.state_dict(), tmp_path / "weights.safetensors")
+    imagenet = tmp_path / "photos"
+    imagenet.mkdir()
+    names = ("n01440764", "n01443537", "n01484850", "n15075141")
+    for name, folder in zip(names, sorted(photos.iterdir()), strict=True):
+        (imagenet / name).symlink_to(folder)
+    monkeypatch.chdir(tmp_path)
+    command = ["model=timm", "model.name=test_resnet", "model.checkpoint=weights.safetensors", "data=folder"]
+    options = ["data.root=photos", "evaluation.eval_sizes=[64,96]", "sizes.base_size=96", "evaluation.measure=gflops"]
+    assert main([*command, *options, "data.test_fraction=0.5", "data.num_workers=0"]) == 0
+    found = json.loads((tmp_path / "evaluation" / "curve.json").read_text())
+    assert [point["num_images"] for point in found["curve"]] == [32, 32]
+    assert {row["class"] for row in rows(tmp_path / "evaluation" / "per_class.csv")} == set(names)
+    assert {row["split"] for row in rows(tmp_path / "evaluation" / "split.csv")} == {"train", "val", "test"}
+    assert "Deploy at" in capsys.readouterr().out
