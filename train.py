@@ -3,6 +3,8 @@
 import sys
 
 from sizemix.cli import train
+from sizemix.cli.pipe import reader_may_leave
 
 if __name__ == "__main__":
-    sys.exit(train.main(sys.argv[1:]))
+    with reader_may_leave():
+        sys.exit(train.main(sys.argv[1:]))

@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 
 import pytest
@@ -56,7 +57,8 @@ def test_a_class_with_one_group_cannot_be_split():
 
 
 def test_a_split_is_read_as_it_was_written(tmp_path):
-    files = [SplitFile('a, "quoted"/ü.jpg', "a", split) for split in ("train", "val", "test")]
+    names = ('a, "quoted"/ü.jpg', os.fsdecode(b"a/no-utf-8-\xe9.jpg"), "a/b.jpg")
+    files = [SplitFile(name, "a", split) for name, split in zip(names, ("train", "val", "test"), strict=True)]
     write_split(files, tmp_path / "split.csv")
     assert read_split(tmp_path / "split.csv") == files
 

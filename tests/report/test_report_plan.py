@@ -11,9 +11,9 @@ from sizemix.sizes.schedule import MixedSizes
 from sizemix.sizes.spending import MeasuredStep
 
 
-def plan(cost=None):
+def plan(cost=None, num_epochs=2):
     return plan_run(MixedSizes((16, 32), (0.5, 0.5)), budget="D+", base_size=32, base_batch_size=10, num_images=100,
-                    num_epochs=2, seed=0, cost=cost)  # fmt: skip
+                    num_epochs=num_epochs, seed=0, cost=cost)  # fmt: skip
 
 
 def shown(planned, *, width=80, **options):
@@ -108,6 +108,8 @@ def test_the_picture_shows_every_size_over_the_epochs(tmp_path):
     assert labels == ["32 px", "16 px"]
     small, large = (part.get_data() for part in above.patches)
     assert (small.baseline.tolist(), small.values.tolist(), large.values.tolist()) == ([0, 0], [50, 50], [100, 100])
-    assert below.patches[0].get_data().values.tolist() == [24, 24]
+    assert below.lines[0].get_ydata().tolist() == [24, 24, 24]
+    once = plan_figure(plan(num_epochs=1), title="test").axes[1].lines[0]
+    assert (once.get_xdata().tolist(), once.get_ydata().tolist()) == ([-0.5, 0.5], [24, 24])
     draw_plan(plan(), tmp_path / "plan.png", title="test")
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")

@@ -1,7 +1,6 @@
 """The batches of sizes.budget=memory: measured when a run begins, the same on all ranks, kept for its resumes."""
 
 import csv
-import io
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -12,7 +11,7 @@ from tqdm import tqdm
 
 from sizemix.callbacks.memory_check import sharing_ranks
 from sizemix.models.memory import step_fits
-from sizemix.runs.atomic import write_atomically
+from sizemix.runs.tables import write_csv
 from sizemix.sizes.budget import fitting_batches
 
 # So many times the images must fit. On a CUDA device, where a step is tried: fragments, and whatever else is kept.
@@ -79,11 +78,7 @@ class FittingBatches:
 
 
 def _write(table: dict[int, int], path: Path) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image_size", "local_batch_size"])
-    writer.writerows(sorted(table.items()))
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_csv(path, ["image_size", "local_batch_size"], sorted(table.items()))
 
 
 def _read(path: Path) -> dict[int, int]:

@@ -5,6 +5,7 @@ import sys
 from importlib import import_module
 
 import sizemix
+from sizemix.cli.pipe import reader_may_leave
 
 # A command is the module of its name beside this one, with a main(arguments) that returns the exit code.
 COMMANDS = {
@@ -27,6 +28,11 @@ commands:
 
 def main() -> int:
     """Hands the arguments to the command."""
+    with reader_may_leave():
+        return _main()
+
+
+def _main() -> int:
     command, *arguments = sys.argv[1:] or ["--help"]
     if command in COMMANDS:
         sys.argv[0] = f"sizemix {command}"

@@ -1,7 +1,6 @@
 """Which files are for training, validation and test: drawn once, written down, read again."""
 
 import csv
-import io
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sizemix.errors import UserError
-from sizemix.runs.atomic import write_atomically
+from sizemix.runs.tables import write_csv
 
 SPLITS = ("train", "val", "test")
 
@@ -73,11 +72,7 @@ def hold_out(files: Sequence[tuple[str, str]], fraction: float, *, seed: int, gr
 
 def write_split(files: Sequence[SplitFile], path: Path) -> None:
     """One row a file: path, class, split."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "class", "split"])
-    writer.writerows((file.path, file.class_name, file.split) for file in files)
-    write_atomically(path, lambda opened: opened.write(text.getvalue().encode()))
+    write_csv(path, ["path", "class", "split"], ((file.path, file.class_name, file.split) for file in files))
 
 
 def read_split(path: Path) -> list[SplitFile]:
@@ -87,7 +82,7 @@ def read_split(path: Path) -> list[SplitFile]:
         UserError: no such file, or not of that form.
     """
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
             files = [SplitFile(row["path"], row["class"], row["split"]) for row in csv.DictReader(file)]
     except (OSError, KeyError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"data.split_file: expected a split.csv with path, class, split, got {path}.") from error

@@ -1,8 +1,6 @@
 """A plan as a table, as CSV files and as a picture."""
 
-import csv
-import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import groupby
 from pathlib import Path
@@ -15,10 +13,13 @@ from rich.console import Group
 from rich.table import Table
 
 from sizemix.runs.atomic import write_atomically
+from sizemix.runs.tables import write_csv
 from sizemix.sizes.plan import SizePlan
 from sizemix.sizes.spending import MeasuredStep, Spending, expected_seconds, forward_gflops, spending
 
 _GIB = 2**30
+_COLUMNS = ["image_size", "global_batch_size", "num_repeats", "steps", "images", "image_share", "step_share",
+            "compute_share", "forward_gflops", "step_seconds", "peak_bytes"]  # fmt: skip
 
 
 def plan_table(
@@ -121,29 +122,26 @@ def write_sizes_csv(
     plan: SizePlan, path: Path, *, costs_are_flops: bool, measured: Mapping[int, MeasuredStep] | None = None
 ) -> None:
     """One row a size, unrounded; figures that were not measured are empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(
-        ["image_size", "global_batch_size", "num_repeats", "steps", "images", "image_share", "step_share",
-         "compute_share", "forward_gflops", "step_seconds", "peak_bytes"]
-    )  # fmt: skip
+    write_csv(path, _COLUMNS, _cells(plan, costs_are_flops=costs_are_flops, measured=measured))
+
+
+def _cells(
+    plan: SizePlan, *, costs_are_flops: bool, measured: Mapping[int, MeasuredStep] | None
+) -> Iterator[list[float | None]]:
     for row in spending(plan).sizes:
         shape, step = plan.inputs.shapes[row.image_size], None if measured is None else measured[row.image_size]
         gflops = forward_gflops(plan.inputs.cost[row.image_size]) if costs_are_flops else None
-        writer.writerow(
-            [row.image_size, shape.global_batch_size, shape.num_repeats, row.steps, row.images, row.image_share,
-             row.step_share, row.compute_share, gflops,
-             None if step is None else step.seconds, None if step is None else step.peak_bytes]
-        )  # fmt: skip
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+        yield [
+            *(row.image_size, shape.global_batch_size, shape.num_repeats, row.steps, row.images),
+            *(row.image_share, row.step_share, row.compute_share, gflops),
+            *((None, None) if step is None else (step.seconds, step.peak_bytes)),
+        ]
 
 
 def write_plan_csv(plan: SizePlan, path: Path) -> None:
     """One row a step: step, epoch, image_size, global_batch_size, num_repeats, position."""
     columns = plan.columns()
-    steps = zip(*(column.tolist() for column in columns.values()), strict=True)
-    lines = [",".join(columns), *(",".join(map(str, step)) for step in steps), ""]
-    write_atomically(path, lambda file: file.write("\n".join(lines).encode()))
+    write_csv(path, list(columns), zip(*(column.tolist() for column in columns.values()), strict=True))
 
 
 def draw_plan(plan: SizePlan, path: Path, *, title: str) -> None:
@@ -175,7 +173,8 @@ def plan_figure(plan: SizePlan, *, title: str) -> Figure:
         above.set(title=title, ylabel="share of images (%)", ylim=(0, 100), xlim=(-0.5, plan.num_epochs - 0.5))
         handles, labels = above.get_legend_handles_labels()
         above.legend(handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
-        below.stairs(shares @ np.array(sizes), edges, baseline=None, color="#0b6e99", label="mean side")
+        mean = shares @ np.array(sizes)
+        below.step(edges, [*mean, mean[-1]], where="post", color="#0b6e99", label="mean side")
         below.axhline(plan.inputs.base_size, color="#8c8c8c", linestyle="--", label="base size")
         below.set(xlabel="epoch", ylabel="pixels", ylim=(0, None))
         below.xaxis.get_major_locator().set_params(integer=True)

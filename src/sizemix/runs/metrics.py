@@ -1,7 +1,6 @@
 """metrics.csv: one row a logged step, each exactly once however often the run is resumed."""
 
 import csv
-import io
 import time
 from argparse import Namespace
 from collections.abc import Mapping
@@ -11,7 +10,7 @@ from typing import Any
 from pytorch_lightning.loggers.logger import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
-from sizemix.runs.atomic import write_atomically
+from sizemix.runs.tables import write_csv
 
 _SECONDS_BETWEEN_WRITES = 10.0
 
@@ -75,11 +74,7 @@ class MetricsCsv(Logger):
     def write(self) -> None:
         """Writes the file; every checkpoint does this first, so that its rows are safe."""
         columns = ["step", "epoch", *sorted({name for row in self.rows for name in row} - {"step", "epoch"})]
-        text = io.StringIO()
-        writer = csv.DictWriter(text, columns, lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        write_atomically(self._path, lambda file: file.write(text.getvalue().encode()))
+        write_csv(self._path, columns, ([row.get(name) for name in columns] for row in self.rows))
         self._written_at = time.monotonic()
 
     def finalize(self, status: str) -> None:

@@ -1,7 +1,6 @@
 """A run's images: its data set, with the splits that the run folder keeps, and the datamodule that serves it."""
 
 import csv
-import io
 import time
 from collections.abc import Mapping
 
@@ -18,8 +17,8 @@ from sizemix.data.sources import DataSource
 from sizemix.data.splits import write_split
 from sizemix.errors import UserError
 from sizemix.limits import available_cores
-from sizemix.runs.atomic import write_atomically
 from sizemix.runs.folder import RunFolder
+from sizemix.runs.tables import write_csv
 from sizemix.training.instantiate import instantiate, plain
 from sizemix.training.plan_inputs import num_devices, source_settings
 
@@ -92,7 +91,7 @@ def broken_files(folder: RunFolder) -> int:
     """How many files were left out before training."""
     if not folder.broken_csv.exists():
         return 0
-    with folder.broken_csv.open(newline="", encoding="utf-8") as file:
+    with folder.broken_csv.open(newline="", encoding="utf-8", errors="surrogateescape") as file:
         return sum(1 for _ in csv.DictReader(file))
 
 
@@ -118,8 +117,4 @@ def _rank() -> int:
 
 
 def _write_broken(broken: Mapping[str, str], folder: RunFolder) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows(broken.items())
-    write_atomically(folder.broken_csv, lambda file: file.write(text.getvalue().encode()))
+    write_csv(folder.broken_csv, ["path", "reason"], broken.items())
