@@ -2,6 +2,7 @@
 
 import os
 import runpy
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -78,6 +79,13 @@ def small_run(tmp_path_factory):
         "sizes.base_size=20",
         "evaluation.eval_sizes=[12,16,20]",
     )
+
+
+@pytest.fixture
+def copied(small_run, tmp_path):
+    """The same run, to be changed."""
+    shutil.copytree(small_run.path, tmp_path / "copy")
+    return RunFolder(tmp_path / "copy")
 
 
 @pytest.fixture(scope="session")

@@ -29,11 +29,11 @@ def test_a_run_is_evaluated_again_exactly_and_leaves_the_checkpoint_as_it_is(sma
     assert "Deploy at 12 px" in shown, "20 px would take more than 0.013 GFLOPs"
 
 
-def test_other_sizes_join_the_runs_bank_and_cost_is_measured(small_run, tmp_path, capsys):
+def test_other_sizes_join_the_runs_bank_and_cost_is_measured(copied, tmp_path, capsys):
     options = ["evaluation.eval_sizes=[14]", "trainer.enable_progress_bar=false", "--robustness"]
-    assert main([str(small_run.path), "--out", str(tmp_path), *options]) == 0
-    assert 14 in BatchNormBank.load(small_run.evaluation.bank_file).statistics
-    assert load(small_run.path, image_size=14).image_size == 14
+    assert main([str(copied.path), "--out", str(tmp_path), *options]) == 0
+    assert 14 in BatchNormBank.load(copied.evaluation.bank_file).statistics
+    assert load(copied.path, image_size=14).image_size == 14
     (cost,) = rows(tmp_path / "cost.csv")
     assert float(cost["latency_low_ms"]) <= float(cost["latency_ms"]) <= float(cost["latency_high_ms"])
     assert float(cost["images_per_second"]) > 0

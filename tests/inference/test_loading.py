@@ -1,5 +1,4 @@
 import json
-import shutil
 import warnings
 
 import numpy as np
@@ -96,12 +95,6 @@ def test_a_network_without_batch_norms_needs_no_bank(photo_run):
     with warnings.catch_warnings():
         warnings.simplefilter("error" if not batch_norms(classifier.net) else "ignore")
         classifier.set_image_size(80)
-
-
-@pytest.fixture
-def copied(small_run, tmp_path):
-    shutil.copytree(small_run.path, tmp_path / "copy")
-    return type(small_run)(tmp_path / "copy")
 
 
 def test_a_bank_of_other_weights_is_refused(copied):
