@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from sizemix.comparison.statistics import bootstrap_intervals, holm, is_no_worse, paired_test
+from sizemix.comparison.statistics import bootstrap_errors, bootstrap_intervals, holm, is_no_worse, paired_test
 
 _SOME_P = st.lists(st.floats(0, 1), min_size=1, max_size=12)
 
@@ -92,19 +92,26 @@ def test_the_bootstrap_of_images_alone_is_the_binomial_one():
     # Seeds that agree on every image: what is left is the sampling of images, standard error sqrt(.2 * .8 / 2000).
     one = np.zeros((1, 1, 2000), dtype=np.int8)
     one[..., :400] = 1
-    low, high = bootstrap_intervals(np.repeat(one, 4, axis=0), num_resamples=4000)
-    half_width = 1.96 * np.sqrt(0.2 * 0.8 / 2000)
-    assert (low[0], high[0]) == pytest.approx((0.2 - half_width, 0.2 + half_width), abs=0.002)
+    alike = np.repeat(one, 4, axis=0)
+    error = np.sqrt(0.2 * 0.8 / 2000)
+    assert bootstrap_errors(alike)[0] == pytest.approx(error, rel=0.06)
+    low, high = bootstrap_intervals(alike)
+    assert (low[0], high[0]) == pytest.approx((0.2 - 1.96 * error, 0.2 + 1.96 * error), abs=0.0015)
 
 
-def test_the_bootstrap_of_three_seeds_alone_by_hand():
-    # All images of a seed agree, at 0, 0 and 1. The third seed is drawn never (8 of 27) to three times (1 of 27), so
-    # the ends are the means 0 and 1, stretched from 1/3 by sqrt(3/2).
+def test_the_bootstrap_of_seeds_alone_is_students_t():
+    # All images of a seed agree, at 0, 0 and 1: mean 1/3, variance 1/3, standard error 1/3, two degrees of freedom.
     differences = np.zeros((3, 1, 50), dtype=np.int8)
     differences[2] = 1
+    assert bootstrap_errors(differences)[0] == pytest.approx(1 / 3, rel=0.05)
     low, high = bootstrap_intervals(differences)
-    assert low[0] == pytest.approx(1 / 3 - np.sqrt(1.5) / 3, abs=1e-5)
-    assert high[0] == pytest.approx(1 / 3 + np.sqrt(1.5) * 2 / 3, abs=1e-5)
+    test = paired_test([0.0, 0.0, 1.0])
+    assert (low[0], high[0]) == pytest.approx((test.low, test.high), rel=0.06)
+
+
+def test_differences_that_never_vary_have_no_width():
+    low, high = bootstrap_intervals(np.ones((3, 1, 20), dtype=np.int8))
+    assert (low[0], high[0]) == pytest.approx((1, 1))
 
 
 def test_the_bootstrap_is_the_same_each_time():
@@ -127,16 +134,17 @@ def test_the_bootstrap_holds_the_mean_and_changes_sign_with_the_arms(seed, seeds
     np.testing.assert_allclose((swapped_low, swapped_high), (-high, -low), atol=1e-6)
 
 
-def test_the_bootstrap_is_about_as_sure_as_it_says_with_five_seeds():
+@pytest.mark.parametrize("seeds", [3, 5])
+@pytest.mark.parametrize(("of_seeds", "of_images"), [(0.03, 0.05), (0.01, 0.3)])
+def test_about_nineteen_of_twenty_bootstrap_intervals_hold_the_truth(seeds, of_seeds, of_images):
     generator = np.random.default_rng(2)
     holds = []
     for trial in range(200):
-        of_seeds, of_images = generator.normal(0, 0.02, size=(5, 1)), generator.normal(0, 0.2, size=(1, 300))
-        chance = np.clip(0.5 + of_seeds + of_images, 0, 1)
-        differences = (generator.random((5, 300)) < chance).astype(np.int8)[:, None]
-        low, high = bootstrap_intervals(differences, num_resamples=200, seed=trial)
+        chance = 0.5 + generator.normal(0, of_seeds, size=(seeds, 1)) + generator.normal(0, of_images, size=(1, 300))
+        differences = (generator.random((seeds, 300)) < np.clip(chance, 0, 1)).astype(np.int8)[:, None]
+        low, high = bootstrap_intervals(differences, num_resamples=150, seed=trial)
         holds.append(low[0] < 0.5 < high[0])
-    assert np.mean(holds) > 0.9
+    assert np.mean(holds) > 0.92
 
 
 def test_ten_sizes_five_seeds_and_ten_thousand_images_take_seconds():

@@ -77,7 +77,7 @@ def _over_sizes(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
     else:
         told = [f"{verdict} at {_listed(found)}" for verdict, found in sizes.items() if found and verdict != "unclear"]
         if sizes["unclear"]:
-            told.append(f"not told apart at {_listed(sizes['unclear'])}")
+            told.append(f"not told apart at {_listed(sizes['unclear']) if told else 'any of them'}")
         text = f"{name} against {baseline} at {_counted(len(versus.by_size), 'test size')}: {'; '.join(told)}."
     both = "both" if sizes["better"] and sizes["worse"] else None
     one_way = "better" if sizes["better"] else "worse" if sizes["worse"] else "unclear"

@@ -85,21 +85,39 @@ def is_no_worse(lower_bound: float, *, margin: float) -> bool:
 def bootstrap_intervals(
     differences: NDArray[np.int8], *, num_resamples: int = 2000, seed: int = 0, confidence: float = CONFIDENCE
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Percentile intervals of the mean differences over other seeds and other test images at once.
+    """Intervals of the mean differences over other seeds and other test images at once.
 
-    Seeds and images are drawn independently of each other, as every seed is tested on the same images: the pigeonhole
-    bootstrap (Owen 2007, arXiv 0712.1111), whose variance is too large rather than too small. Few seeds drawn from
-    themselves vary too little, by (K - 1) / K; their weights are stretched to make up for it (Rao & Wu 1988, JASA 83).
-    One draw serves all sizes, so that their errors stay together.
+    Student's t with the standard error of a bootstrap (Efron & Tibshirani 1993, An Introduction to the Bootstrap,
+    section 12.4), as percentiles of three seeds drawn from themselves would be far too narrow. The degrees of freedom
+    are Satterthwaite's (1946, Biometrics Bulletin 2): few where seeds vary most, many where images do.
 
     Args:
-        differences: (seeds, sizes, images) correct in the arm minus correct in the baseline: -1, 0 or 1.
-        num_resamples: draws.
+        differences: (seeds, sizes, images) correct in the arm minus correct in the baseline: -1, 0 or 1; seeds and
+            images at least 2.
+        num_resamples: draws of the bootstrap.
         seed: of the draws.
         confidence: of the intervals.
 
     Returns:
         Lower and upper ends, (sizes,) each.
+    """
+    seeds, _, images = differences.shape
+    of_seeds = differences.mean(2).var(0, ddof=1) / seeds
+    of_images = differences.mean(0).var(1, ddof=1) / images
+    scale = of_seeds**2 / (seeds - 1) + of_images**2 / (images - 1)
+    freedom = np.where(scale > 0, (of_seeds + of_images) ** 2 / np.where(scale > 0, scale, 1), 1)
+    error = bootstrap_errors(differences, num_resamples=num_resamples, seed=seed)
+    half_width = stats.t.ppf((1 + confidence) / 2, freedom) * error
+    mean = differences.mean((0, 2))
+    return mean - half_width, mean + half_width
+
+
+def bootstrap_errors(differences: NDArray[np.int8], *, num_resamples: int = 2000, seed: int = 0) -> NDArray[np.float64]:
+    """Standard errors, (sizes,), of the mean differences over seeds and images; arguments as above.
+
+    Seeds and images are drawn independently of each other, as every seed is tested on the same images: the pigeonhole
+    bootstrap (Owen 2007, arXiv 0712.1111), whose variance is too large rather than too small. Few seeds drawn from
+    themselves vary too little, by (K - 1) / K; their weights are stretched to make up for it (Rao & Wu 1988, JASA 83).
     """
     seeds, sizes, images = differences.shape
     by_image = differences.reshape(seeds * sizes, images).T.astype(np.float32)  # (images, seeds x sizes)
@@ -111,9 +129,8 @@ def bootstrap_intervals(
         of_images = (_drawn(generator, images, draws) @ by_image).reshape(draws, seeds, sizes)
         of_seeds = _stretched(_drawn(generator, seeds, draws))
         means.append(np.einsum("dk,dks->ds", of_seeds, of_images))
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(np.concatenate(means), [tail, 1 - tail], axis=0)
-    return low, high
+    errors: NDArray[np.float64] = np.concatenate(means).astype(float).std(0, ddof=1)
+    return errors
 
 
 def _drawn(generator: np.random.Generator, number: int, draws: int) -> NDArray[np.float32]:
@@ -127,6 +144,6 @@ def _drawn(generator: np.random.Generator, number: int, draws: int) -> NDArray[n
 def _stretched(weights: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weights moved away from equal ones until their variance is that of a sample."""
     number = weights.shape[1]
-    factor = np.float32(math.sqrt(number / max(1, number - 1)))
+    factor = np.float32(math.sqrt(number / (number - 1)))
     stretched: NDArray[np.float32] = 1 / number + factor * (weights - 1 / number)
     return stretched

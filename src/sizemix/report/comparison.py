@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from sizemix.comparison.arms import Arm, option_table
 from sizemix.comparison.comparing import Comparison, SizeDifference, Versus
 from sizemix.comparison.findings import findings, p_text, points, sentence_at
-from sizemix.comparison.records import RunRecord
+from sizemix.comparison.records import RunRecord, SetAside
 from sizemix.comparison.training import Reaching
 from sizemix.report.comparison_figures import CostPoint, Picture, colours, cost_front, cost_points, pictures
 from sizemix.runs.atomic import write_atomically
@@ -144,7 +144,7 @@ def _content(comparison: Comparison, drawn: Sequence[Picture]) -> dict[str, Any]
         "baseline": comparison.baseline.name,
         "margin": points(comparison.margin),
         "colours": colours(comparison),
-        "set_aside": comparison.set_aside,
+        "set_aside": _grouped(comparison.set_aside),
         "remarks": comparison.remarks,
         "pictures": {picture.name: _shown(picture) for picture in drawn},
         "arms": [arm.name for arm in comparison.arms],
@@ -177,6 +177,14 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Base size", f"{comparison.base_size} px"),
         ("Device", _joined(sorted(devices))),
     ]
+
+
+def _grouped(set_aside: Sequence[SetAside]) -> list[tuple[tuple[str, str], list[Path]]]:
+    """Folders with the same state and reason together."""
+    groups: dict[tuple[str, str], list[Path]] = {}
+    for one in set_aside:
+        groups.setdefault((one.state, one.reason), []).append(one.path)
+    return list(groups.items())
 
 
 def _shown(picture: Picture) -> dict[str, str]:
