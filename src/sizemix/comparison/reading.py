@@ -130,6 +130,8 @@ def _from_summary(
 def _further(point: Mapping[str, Any], suffix: str) -> dict[str, float]:
     names = {"balanced": "balanced", "top5": "top5", "loss": "loss", "calibration_error": "calibration_error"}
     chosen = {name: point.get(f"{column}{suffix}", point.get(column)) for name, column in names.items()}
+    if suffix:
+        chosen["top1_training_statistics"] = point["top1"]
     return {name: float(value) for name, value in chosen.items() if value is not None}
 
 

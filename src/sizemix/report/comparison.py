@@ -27,7 +27,7 @@ from sizemix.runs.atomic import write_atomically
 _TEMPLATE = "comparison.html"
 _MINUS = re.compile(r"(?<![\w.])-(?=[\d.])")
 _TOGETHER = re.compile(r"(?<=\d) (?=(?:%|px|x)(?:\W|$))|(?<=\bp) (?=[=<&])|(?<=p =) |(?<=p &lt;) ")
-_FIGURES = ("balanced", "top5", "loss", "calibration_error")
+_FIGURES = ("top1_training_statistics", "balanced", "top5", "loss", "calibration_error")
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> None:
