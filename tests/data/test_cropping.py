@@ -143,12 +143,15 @@ def real_photo():
     return str(resources.files("matplotlib") / "mpl-data" / "sample_data" / "grace_hopper.jpg")
 
 
-@pytest.mark.parametrize("image_size", [96, 128, 224])
+@pytest.mark.parametrize("image_size", [64, 96, 128, 224])
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_random_crops_are_50_db_from_those_of_the_full_decoding(tmp_path, real_photo, image_size, interpolation):
+def test_random_crops_are_on_average_50_db_from_those_of_the_full_decoding(
+    tmp_path, real_photo, image_size, interpolation
+):
+    """At the same edges; a crop that is equal counts as the rounding of its pixels."""
     paths = [real_photo, *(saved(photo_like(476, 405, at), tmp_path / f"{at}.jpg", quality=93) for at in range(3))]
     errors = square_errors(paths, image_size, interpolation, gap=GAP)
-    assert psnr(errors) >= 50
+    assert np.mean([psnr(max(error, 1 / 12)) for error in errors]) >= 50
 
 
 def test_those_decoded_at_less_than_full_size_come_near_it_and_a_wider_gap_reaches_it(tmp_path, real_photo):

@@ -23,8 +23,10 @@ from PIL import Image
 from sizemix.cli import pack as command
 from sizemix.data import pack_files
 from sizemix.data.appearance import Appearance
+from sizemix.data.cropping import Crop, cut, denominator
+from sizemix.data.crops import NUM_CROP_DRAWS, RandomResizedCrop
 from sizemix.data.folder import folder
-from sizemix.data.pack import PackedPhotos, Shards, faults, pack
+from sizemix.data.pack import PACK_GAP, PackedPhotos, Shards, faults, pack
 from sizemix.data.pack_format import INDEX_FILE, PHOTO, read_index, shard_name
 from sizemix.data.pack_writer import write_pack
 from sizemix.data.photos import open_photo
@@ -221,6 +223,39 @@ def test_where_all_is_decoded_batches_are_equal_bit_for_bit(source, whole):
     assert torch.equal(found.images, expected.images)
 
 
+@pytest.mark.skipif(_JPEGTRAN is None, reason="jpegtran is not installed")
+@pytest.mark.parametrize("image_size", [64, 96, 128])
+def test_random_crops_are_on_average_50_db_from_those_of_the_full_decoding(whole, image_size):
+    """At the same edges; a crop that is equal counts as the rounding of its pixels."""
+    photos = photos_of(whole)
+    decibels = []
+    for number, path in enumerate(photos.paths):
+        photo = photos.open(number)
+        if path.endswith("plain.jpg") or path.endswith("turned.jpg"):
+            for draws in np.random.default_rng(number).random((40, NUM_CROP_DRAWS)):
+                box = RandomResizedCrop().box(photo.width, photo.height, image_size=image_size, draws=draws)
+                coarse = denominator([box], image_size=image_size, gap=PACK_GAP)
+                found, expected = (cropped(one, box, image_size, coarse) for one in (photo, DecodedInFull(photo)))
+                error = ((found - expected) ** 2).mean().item()
+                decibels.append(10 * np.log10(255**2 / max(error, 1 / 12)))
+    assert np.mean(decibels) >= 50
+
+
+def cropped(photo, box, image_size, coarse):
+    crop = Crop(box, False, torch.empty((image_size, image_size, 3), dtype=torch.uint8).permute(2, 0, 1))
+    cut(photo, [crop], coarse, interpolation="bilinear")
+    return crop.pixels.float()
+
+
+class DecodedInFull:
+    def __init__(self, photo):
+        self.width, self.height, self.orientation = photo.width, photo.height, photo.orientation
+        self._photo = photo
+
+    def pixels(self, denominator, region=None):
+        return self._photo.pixels(1)
+
+
 def test_threads_make_the_batches_that_one_makes(whole):
     batches = batches_of(pack(root=str(whole)))
     requests = [request([at % 12, (at + 5) % 12], (32, 64, 128)[at % 3], item=at) for at in range(12)]
@@ -251,12 +286,12 @@ pack_writer.write_pack(Path(sys.argv[1]), Path(sys.argv[2]), quality=95, jpegtra
 
 def test_a_killed_writer_goes_on_to_the_same_bytes_and_no_other_writes_meanwhile(source, whole, tmp_path):
     place = tmp_path / "pack"
-    for after in (3, 9):
-        with killed_after(after, [sys.executable, "-c", _SLOWLY, str(source), str(place), _JPEGTRAN or ""], place):
-            with pytest.raises(UserError, match="another process is packing into it"):
-                packed(source, place, shard_bytes=1_000_000)
-        with pytest.raises(UserError, match="expected a pack"):
-            pack(root=str(place))
+    arguments = [sys.executable, "-c", _SLOWLY, str(source), str(place), _JPEGTRAN or ""]
+    refused = pytest.raises(UserError, match="another process is packing into it")
+    with killed_after(9, arguments, place), refused:
+        packed(source, place, shard_bytes=1_000_000)
+    with pytest.raises(UserError, match="expected a pack"):
+        pack(root=str(place))
     with (place / "packing.journal").open("ab") as journal:
         journal.write(b'{"photo": "00')
     with max(place.glob("photos-*.bin")).open("ab") as shard:
