@@ -126,3 +126,14 @@ def test_points_have_one_digit_and_no_negative_zero(fraction, text):
 )
 def test_p_values_have_the_digits_that_mean_something(p_value, text):
     assert p_text(p_value) == text
+
+
+def test_arms_that_were_validated_at_other_sizes_have_no_course_in_common(fake_run, tmp_path):
+    for seed in range(3):
+        fake_run(f"f{seed}", {28: 0.9}, "sizes=fixed", seed=seed)
+        fake_run(f"s{seed}", {28: 0.8}, "sizes=fixed", "sizes.base_size=16", seed=seed)
+    found = told(compare([tmp_path], baseline="28"))
+    text = "When base_size=16 reaches base_size=28's final validation accuracy (80.0 %) is not known: "
+    assert found["reaching"] == ("unclear", f"{text}it was validated at 16 px, not at 28 px.")
+    text = "base_size=16 reaches base_size=28's accuracy at its base size of 28 px (90.0 %) at no test size."
+    assert found["smaller size"] == ("unclear", text)

@@ -18,6 +18,7 @@ def test_the_installed_wheel_composes_the_same_configuration(tmp_path):
         archive.extractall(installed)
     assert len(names) == len(set(names))
     assert {"sizemix/conf/train.yaml", "sizemix/data/fashion_mnist.npz", "sizemix/py.typed"} <= set(names)
+    assert "sizemix/report/comparison.html" in names
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
     def configuration(source):

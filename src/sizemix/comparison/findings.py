@@ -128,11 +128,16 @@ def _at_smaller_size(versus: Versus, comparison: Comparison) -> Iterator[Finding
 
 
 def _reaching(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
-    reaching = versus.reaching
-    if comparison.target is None or reaching is None:
+    if comparison.target is None:
         return
-    name, baseline = versus.arm.name, comparison.baseline.name
+    name, baseline, reaching = versus.arm.name, comparison.baseline.name, versus.reaching
     target = f"{baseline}'s final validation accuracy ({points(comparison.target)} %)"
+    if reaching is None:
+        own, others = versus.arm.runs[0].val_size, comparison.baseline.runs[0].val_size
+        why = f"it was validated at {own} px, not at {others} px" if own != others else "its metrics.csv does not say"
+        text = f"When {name} reaches {target} is not known: {why}."
+        yield Finding(name, "reaching", "unclear", text)
+        return
     if not reaching.compute:
         text = f"{target} is never reached by {name}: its best validation is {points(reaching.best)} %."
         yield Finding(name, "reaching", "worse", text)

@@ -124,7 +124,7 @@ def final_accuracy(arm: Arm) -> float | None:
 
 
 def reaching(arm: Arm, baseline: Arm, target: float, unit: ComputeUnit | None) -> Reaching | None:
-    """When an arm first had an accuracy at the size of the baseline's validation; None: it was validated at another.
+    """When an arm first had an accuracy in validation; None where that was at another size than the baseline's.
 
     The first validation that is not below the target counts, with no line drawn between validations: a run that is
     validated rarely is late rather than early.
