@@ -18,7 +18,7 @@ class Finding:
     Attributes:
         arm: of whom.
         subject: sizes, gain, loss, base size, smaller size, reaching or spending.
-        verdict: better, worse, both (at some sizes each) or unclear; none where nothing is judged.
+        verdict: better, worse, both (at some sizes each), shown (no worse) or unclear; none where nothing is judged.
         text: the sentence.
     """
 
@@ -101,7 +101,7 @@ def _at_base_size(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
         return
     shown = is_no_worse(one.test.lower_bound, margin=comparison.margin)
     detail = f"{points(one.test.mean)} points, one-sided {_SURE} bound {points(one.test.lower_bound)}"
-    verdict = "better" if shown else "worse" if one.verdict == "worse" else "unclear"
+    verdict = "shown" if shown else "worse" if one.verdict == "worse" else "unclear"
     yield Finding(versus.arm.name, "base size", verdict, f"{claim}: {'shown' if shown else 'not shown'} ({detail}).")
 
 
@@ -123,8 +123,9 @@ def _at_smaller_size(versus: Versus, comparison: Comparison) -> Iterator[Finding
         else f"difference {points(test.mean)}, {_SURE} interval {points(test.low)} to {points(test.high)}"
     )
     within = test.lower_bound is not None and is_no_worse(test.lower_bound, margin=comparison.margin)
-    text = f"{name} reaches {whose} in the mean already at {crossing.image_size} px{cost} ({sure})."
-    yield Finding(name, "smaller size", "better" if within else "unclear", text)
+    claim = f"no worse within {points(comparison.margin)} points: {'shown' if within else 'not shown'}"
+    text = f"{name} reaches {whose} in the mean already at {crossing.image_size} px{cost} ({sure}; {claim})."
+    yield Finding(name, "smaller size", "shown" if within else "unclear", text)
 
 
 def _reaching(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
@@ -133,8 +134,9 @@ def _reaching(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
     name, baseline, reaching = versus.arm.name, comparison.baseline.name, versus.reaching
     target = f"{baseline}'s final validation accuracy ({points(comparison.target)} %)"
     if reaching is None:
-        own, others = versus.arm.runs[0].val_size, comparison.baseline.runs[0].val_size
-        why = f"it was validated at {own} px, not at {others} px" if own != others else "its metrics.csv does not say"
+        sizes = versus.arm.runs[0].val_size, comparison.baseline.runs[0].val_size
+        why = "it was validated at {} px, not at {} px".format(*sizes)
+        why = why if sizes[0] != sizes[1] else "its metrics.csv does not say"
         text = f"When {name} reaches {target} is not known: {why}."
         yield Finding(name, "reaching", "unclear", text)
         return
