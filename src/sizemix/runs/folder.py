@@ -17,6 +17,7 @@ class EvaluationFiles:
 
     curve.csv (accuracy by size), cost.csv (operations and time by size), curve.json (both, and the advice), curve.png,
     per_class.csv, predictions_test.npz and predictions_val.npz, and bn_bank.safetensors for networks with batch norm.
+    `sizemix cascade` adds cascade.csv, cascade.json and cascade.png.
 
     Args:
         path: the folder.
@@ -33,6 +34,9 @@ class EvaluationFiles:
         self.test_predictions = self.path / "predictions_test.npz"
         self.val_predictions = self.path / "predictions_val.npz"
         self.bank_file = self.path / "bn_bank.safetensors"
+        self.cascade_csv = self.path / "cascade.csv"
+        self.cascade_json = self.path / "cascade.json"
+        self.cascade_png = self.path / "cascade.png"
 
 
 class RunFolder:
@@ -40,7 +44,7 @@ class RunFolder:
 
     config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt, previous.ckpt (the one before) and best.ckpt,
     the files of its evaluation, and summary.json, which exists once the run has finished; of image files also
-    split.csv and broken.csv; with sizes.budget=memory fitting_batches.csv.
+    split.csv and broken.csv; with sizes.budget=memory fitting_batches.csv, with match=time step_seconds.csv.
 
     Args:
         path: the folder.
@@ -51,6 +55,7 @@ class RunFolder:
         self.config_file = self.path / "config.yaml"
         self.plan_csv = self.path / "plan.csv"
         self.fitting_csv = self.path / "fitting_batches.csv"
+        self.step_seconds_csv = self.path / "step_seconds.csv"
         self.split_csv = self.path / "split.csv"
         self.broken_csv = self.path / "broken.csv"
         self.metrics_csv = self.path / "metrics.csv"
