@@ -206,7 +206,8 @@ def test_a_split_of_other_files_is_refused(whole, tmp_path):
 @pytest.mark.parametrize(("image_size", "least"), [(32, 42), (64, 42), (128, 44), (224, 44)])
 def test_batches_are_those_of_the_folder(source, whole, image_size, least):
     """Lanczos of the full photo in one, the decoder's own scaling in the other, where less than all is decoded."""
-    of_folder, of_pack = (batches_of(one(root=str(root))) for one, root in ((folder, source), (pack, whole)))
+    datasets = (one(root=str(root), decode_gap=1.5) for one, root in ((folder, source), (pack, whole)))
+    of_folder, of_pack = map(batches_of, datasets)
     asked = request(range(of_folder.num_images), image_size, num_repeats=3)
     expected, found = of_folder.train(asked), of_pack.train(asked)
     assert torch.equal(found.targets, expected.targets)

@@ -32,7 +32,7 @@ def test_a_loader_that_is_faster_at_every_size_is_well():
     assert finding.verdict == "ok"
 
 
-@pytest.mark.parametrize(("cores", "remedy"), [(8, "raise data.num_workers, as there are 8 CPU"), (2, "smaller files")])
+@pytest.mark.parametrize(("cores", "remedy"), [(8, "raise data.num_workers, as there are 8 CPU"), (2, "sizemix pack")])
 def test_a_loader_that_limits_is_a_warning_with_what_helps_on_this_machine(monkeypatch, cores, remedy):
     monkeypatch.setattr(run, "available_cores", lambda: cores)
     (finding,) = check_pace(Loader(80, 2, {8: 60, 12: 21}), _SPEEDS)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from sizemix.data.pack_encoding import Copy, EncodedPhoto
 from sizemix.data.pack_format import INDEX_FILE, PHOTO, bytes_of, shard_name
@@ -47,6 +48,11 @@ class PackFiles:
         self._remove_shards_behind()
         self._shard = self._open_shard()
         self._saved_at = time.monotonic()
+
+    @property
+    def photos(self) -> NDArray[Any]:
+        """Rows of the index, without class and split, of all photos so far."""
+        return np.frombuffer(b"".join(entry for entry in self.entries if isinstance(entry, bytes)), PHOTO)
 
     @property
     def shard_lengths(self) -> list[int]:
@@ -160,7 +166,7 @@ def claimed(folder: Path, job: Mapping[str, Any]) -> Iterator[None]:
         remove_partial_files(folder)
         write_atomically(folder / _JOB_FILE, lambda file: file.write(json.dumps(job).encode()))
         yield
-        for name in (_JOURNAL_FILE, _JOB_FILE, _LOCK_FILE):
+        for name in (_JOB_FILE, _JOURNAL_FILE, _LOCK_FILE):  # a pack without a job is whole whatever else is left
             (folder / name).unlink(missing_ok=True)
     finally:
         lock.release()

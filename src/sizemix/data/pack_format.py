@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from sizemix.data.splits import SPLITS
 from sizemix.errors import UserError
@@ -169,6 +170,10 @@ def _check(index: Index, about: Mapping[str, Any]) -> None:
         raise ValueError("expected orientations from 1 to 8, got others")
     if photos["shard"].max() >= len(index.shard_bytes):
         raise ValueError(f"expected {len(index.shard_bytes)} shards, got a photo in shard {photos['shard'].max()}")
+    most = Image.MAX_IMAGE_PIXELS
+    areas = photos["whole"]["width"].astype(np.uint64) * photos["whole"]["height"]
+    if most is not None and areas.max() > most:
+        raise ValueError(f"expected photos of at most {most} pixels, got one of {areas.max()}")
     ends = photos["offset"].astype(object) + bytes_of(photos)
     outside = np.flatnonzero(ends > np.array(index.shard_bytes, dtype=object)[photos["shard"]])
     if len(outside):

@@ -9,20 +9,20 @@ import hashlib
 import io
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from sizemix.data.folder import BrokenFilesError, find_files, readable_files, refuse_many_broken, why_broken
 from sizemix.data.pack_encoding import EncodedPhoto, encode_photo
 from sizemix.data.pack_files import PackFiles, claimed
-from sizemix.data.pack_format import INDEX_FILE, PHOTO, VERSION, Index, write_index
+from sizemix.data.pack_format import INDEX_FILE, VERSION, Index, write_index
 from sizemix.data.prefetch import prefetched
 from sizemix.data.splits import SPLITS, SplitFile
 from sizemix.errors import UserError
@@ -81,8 +81,7 @@ def write_pack(
         shard_bytes: of a shard at most, unless a single photo is larger.
 
     Raises:
-        UserError: of the source what data=folder says; a destination that holds something else.
-        BrokenFilesError: too many broken files.
+        UserError: of the source what data=folder says; too many broken files; a destination that holds something else.
         DiskFullError: no room; once there is, packing can go on.
     """
     started = time.monotonic()
@@ -95,34 +94,63 @@ def write_pack(
         "jpegtran": None if jpegtran is None else _version_of(jpegtran),
         "shard_bytes": shard_bytes,
     }
-    with claimed(destination, job):
-        with closing(PackFiles(destination, shard_bytes)) as writer:
-            made = prefetched(
-                files[len(writer.entries) :], _Encoder(source, quality, jpegtran), num_threads=num_threads
-            )
-            bar = tqdm(desc="Packing", initial=len(writer.entries), total=len(files), unit="photo", disable=None)
-            with closing(made), bar:
-                for encoded in made:
-                    writer.write(encoded)
-                    bar.update()
-                    if isinstance(encoded, str) and not allow_broken:
-                        _refuse_many_broken(destination, _broken(files, writer.entries), source, number=len(files))
-            writer.save()
-            broken = _broken(files, writer.entries)
-            photos = np.frombuffer(b"".join(entry for entry in writer.entries if isinstance(entry, bytes)), PHOTO)
-            lengths = writer.shard_lengths
-        if not allow_broken:
-            _refuse_many_broken(destination, broken, source, number=len(files))
+    refuse = partial(_refuse_many_broken, destination, source, number=len(files))
+    with claimed(destination, job), closing(PackFiles(destination, shard_bytes)) as pack:
+        encode = _Encoder(source, quality, jpegtran)
+        broken = _pack(files, pack, encode, num_threads=num_threads, refuse=None if allow_broken else refuse)
         readable = readable_files(source, files, broken, val_dir=val_dir, test_dir=test_dir)
-        index = _index(readable, photos, name=source.resolve().name, quality=quality, shard_bytes=lengths)
+        lengths = pack.shard_lengths
+        index = _index(readable, pack.photos, name=source.resolve().name, quality=quality, shard_bytes=lengths)
         if broken:
             _write_broken(destination, broken)
         write_index(index, destination)
-    source_bytes = sum(size for file, (size, _) in zip(files, sizes, strict=True) if file.path not in broken)
-    written = sum(lengths) + (destination / INDEX_FILE).stat().st_size
-    lossless = int(photos["lossless"].sum())
-    seconds = time.monotonic() - started
-    return Packed(len(photos), len(index.class_names), lossless, source_bytes, written, broken, seconds)
+    return Packed(
+        photos=len(index.photos),
+        classes=len(index.class_names),
+        lossless=int(index.photos["lossless"].sum()),
+        source_bytes=sum(size for file, (size, _) in zip(files, sizes, strict=True) if file.path not in broken),
+        bytes=sum(lengths) + (destination / INDEX_FILE).stat().st_size,
+        broken=broken,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _pack(
+    files: Sequence[SplitFile],
+    pack: PackFiles,
+    encode: Callable[[SplitFile], EncodedPhoto | str],
+    *,
+    num_threads: int,
+    refuse: Callable[[Mapping[str, str]], None] | None,
+) -> dict[str, str]:
+    """Encodes the files that are not in the pack yet.
+
+    Args:
+        files: all of them.
+        pack: takes them.
+        encode: from a file to its photo, or to the reason why it cannot be read.
+        num_threads: that encode.
+        refuse: sees the broken files whenever there is one more; None: there may be any number.
+
+    Returns:
+        The broken ones, with the reason.
+    """
+    done, rest = files[: len(pack.entries)], files[len(pack.entries) :]
+    broken = {file.path: entry for file, entry in zip(done, pack.entries, strict=True) if isinstance(entry, str)}
+    if refuse is not None:
+        refuse(broken)
+    made = prefetched(rest, encode, num_threads=num_threads)
+    bar = tqdm(desc="Packing", initial=len(done), total=len(files), unit="photo", disable=None)
+    with closing(made), bar:
+        for file, encoded in zip(rest, made, strict=True):
+            pack.write(encoded)
+            bar.update()
+            if isinstance(encoded, str):
+                broken[file.path] = encoded
+                if refuse is not None:
+                    refuse(broken)
+    pack.save()
+    return broken
 
 
 class _Encoder:
@@ -161,12 +189,7 @@ def _version_of(jpegtran: str) -> str:
     return done.stderr.decode(errors="replace").strip()
 
 
-def _broken(files: Sequence[SplitFile], entries: Sequence[bytes | str]) -> dict[str, str]:
-    both = zip(files, entries, strict=False)  # entries may be of the first files only
-    return {file.path: entry for file, entry in both if isinstance(entry, str)}
-
-
-def _refuse_many_broken(folder: Path, broken: Mapping[str, str], source: Path, *, number: int) -> None:
+def _refuse_many_broken(folder: Path, source: Path, broken: Mapping[str, str], *, number: int) -> None:
     """Ends where so many files are broken that something is wrong with the data, and lists them."""
     try:
         refuse_many_broken(broken, number=number, root=source, option="--allow-broken")

@@ -31,6 +31,7 @@ def check_plan(setting: Setting, *, num_images: int, cost: Mapping[int, float]) 
         num_shards=setting.num_shards,
         share_of=config.sizes.share_of,
         cost=cost,
+        last_epoch=config.training.last_epoch,
     )
     yield Finding("plan", f"{plan.num_epochs} epochs, {plan.num_steps:,} steps, {plan.images_seen:,} images")
 
@@ -47,7 +48,7 @@ def check_pace(loader: Loader, speeds: Mapping[int, StepSpeed]) -> Check[None]:
         remedy = f"raise data.num_workers, as there are {cores:g} CPU cores."
     else:
         remedy = (
-            "keep the photos in smaller files, as decoding takes most of the time; let several copies share a decoding "
+            "keep the photos in a pack (sizemix pack), as decoding takes most of the time; let copies share a decoding "
             "by sizes.budget=D+; or use more CPU cores."
         )
     text = f"the network waits for images, images/s: {', '.join(late)}"

@@ -34,5 +34,5 @@ def _remedy(waits: Sequence[Wait], *, num_workers: int, cores: float) -> str | N
     if num_workers < int(cores):
         remedy = f"raise data.num_workers from {num_workers} to {int(cores)}, as there are so many CPU cores for it"
     else:
-        remedy = "keep the photos in smaller files, choose lighter augmentation, or use more CPU cores"
+        remedy = "keep the photos in a pack (sizemix pack), choose lighter augmentation, or use more CPU cores"
     return f"The network waited for images at {', '.join(late)}: {remedy}."
