@@ -39,8 +39,9 @@ def report(monkeypatch, tmp_path, capsys):
 
 
 def test_a_run_that_can_begin_is_told_so_and_nothing_is_written(report):
-    code, shown = report(*_QUICK)
+    code, shown = report(*_QUICK, "hydra.run.dir=runs/here/${now:%H}")
     assert code == 0
+    assert "free for runs/here/; a run's checkpoints" in shown
     for part in (
         "torchvision its operators work with torch",
         "trains on 1 x cpu, 32-true ok",
@@ -52,8 +53,8 @@ def test_a_run_that_can_begin_is_told_so_and_nothing_is_written(report):
         "step the largest, ",
     ):
         assert part in shown, part
-    assert re.search(r"loader images/s: [\d,]+ at 8 px, [\d,]+ at 12 px", shown)
-    assert re.search(r"speed images/s: [\d,]+ at 8 px, [\d,]+ at 12 px; forward", shown)
+    assert re.search(r"loader images/s: [\d,.]+ at 8 px, [\d,.]+ at 12 px", shown)
+    assert re.search(r"speed images/s: [\d,.]+ at 8 px, [\d,.]+ at 12 px; forward", shown)
     assert shown.endswith(": the run can begin.")
 
 
@@ -70,7 +71,7 @@ def test_several_things_that_are_wrong_are_told_at_once_and_the_rest_is_looked_a
         "set sizes.image_sizes, evaluation.eval_sizes and data.base_size to the nearest that it takes: 96 for 100"
         in shown
     )
-    assert re.search(r"speed images/s: [\d,]+ at 96 px", shown)
+    assert re.search(r"speed images/s: [\d,.]+ at 96 px", shown)
     assert shown.endswith("2 problems: the run would fail.")
 
 
@@ -78,7 +79,7 @@ def test_without_a_network_the_images_are_still_looked_at(report):
     code, shown = report(*_QUICK, "model=timm", "model.name=rsnet50")
     assert code == 2
     assert "did you mean resnet50" in shown
-    assert re.search(r"loader images/s: [\d,]+ at 8 px", shown)
+    assert re.search(r"loader images/s: [\d,.]+ at 8 px", shown)
 
 
 def test_a_configuration_that_cannot_be_composed_leaves_the_machine_to_look_at(report):

@@ -112,6 +112,8 @@ def test_memory_is_measured_for_its_budget(compose):
         (["probe=maybe"], "probe: expected true or false, got maybe"),
         (["num_images=many"], "num_images: expected a whole number of at least 1, got many"),
         (["num_images=0"], "num_images: expected a whole number of at least 1, got 0"),
+        (["num_images=90", "training.imbalance=oversample"], "num_images: expected no training.imbalance=oversample"),
+        (["num_images=90", "data.train_images=50"], "num_images: expected no data.train_images beside it, got 50"),
         (["num_classes=5"], "num_classes: expected num_images beside it"),
         (["sizes=mixed,fixed"], "expected the options of one run, got several values"),
         (["resume=outputs"], "expected the options of a new run"),

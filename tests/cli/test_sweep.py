@@ -190,7 +190,10 @@ def test_a_failure_that_has_been_mended_counts_no_longer(runs):
 def test_a_resumed_sweep_keeps_its_options(runs, capsys):
     assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 0
     assert train.main(["resume=here", "trainer.max_epochs=2"]) == 2
-    assert "a resumed sweep keeps its options: expected none, got trainer.max_epochs=2" in capsys.readouterr().err
+    assert (
+        "a resumed sweep keeps its options: expected none, got trainer.max_epochs=2; to change some, give the whole"
+        in capsys.readouterr().err
+    )
     assert train.main(["resume=here"]) == 0
 
 
@@ -204,4 +207,17 @@ def test_what_may_change_when_a_run_goes_on_does_not_make_it_another(runs, tmp_p
 def test_a_folder_with_another_run_is_refused_with_what_differs(runs, capsys):
     assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 0
     assert train.main([*_SWEEP, "recipe.optimizer.lr=0.1", "hydra.sweep.dir=here"]) == 2
-    assert "holds a run with another recipe.optimizer.lr; start a sweep elsewhere" in capsys.readouterr().err
+    assert (
+        "holds a run with another recipe.optimizer.lr; move that folder away to replace the run, or"
+        in capsys.readouterr().err
+    )
+
+
+def test_a_sweep_with_a_bad_value_goes_on_with_another_in_its_place(runs, capsys):
+    bad = ("-m", "seed=0,-1", "data.train_images=100", "trainer.max_epochs=1")
+    assert train.main([*bad, "hydra.sweep.dir=here"]) == 2
+    assert "with other values the whole command with hydra.sweep.dir=here does." in capsys.readouterr().err
+    runs.started = []
+    good = ("-m", "seed=0,1", "data.train_images=100", "trainer.max_epochs=1")
+    assert train.main([*good, "hydra.sweep.dir=here"]) == 0
+    assert runs.started == ["1-resnet20_cifar-mixed-seed1"]

@@ -2,11 +2,13 @@ import pytest
 from torch import nn
 from torch.nn import functional as F
 
+from sizemix.diagnosis import network
 from sizemix.diagnosis.finding import carried_out
 from sizemix.diagnosis.network import check_network, check_sizes, check_speed, check_step_memory
 from sizemix.errors import UserError
 from sizemix.models import memory, speed
 from sizemix.models.backbone import build_backbone
+from sizemix.models.speed import StepSpeed
 
 
 class OfOneSize(nn.Module):
@@ -79,6 +81,15 @@ def test_a_step_that_does_not_fit_into_the_containers_memory_is_refused(setting,
         list(check_step_memory(setting(), net, batches))
     with pytest.raises(UserError, match=r"a step of 16 images of 12 px"):
         list(check_step_memory(setting("trainer.devices=2"), net, batches))
+
+
+def test_a_network_that_takes_seconds_for_an_image_is_not_well(setting, monkeypatch):
+    monkeypatch.setattr(network, "measured_steps", lambda *_, **__: {12: StepSpeed(2, 8.0, None)})
+    net = build_backbone("resnet20_cifar", num_classes=2)
+    (finding,) = check_speed(setting(), net, {12: 2}, flops={12: 1})
+    assert finding.text.startswith("images/s: 0.25 at 12 px")
+    assert finding.verdict == "warning"
+    assert "use a GPU" in finding.remedy
 
 
 def test_on_a_cpu_steps_are_measured_with_as_many_images_as_are_quick(setting, monkeypatch):

@@ -27,6 +27,11 @@ def test_the_plan_is_the_runs_and_too_few_images_are_refused(setting):
         list(check_plan(setting(), num_images=5, cost=cost))
 
 
+def test_one_epoch_is_one(setting):
+    (finding,) = check_plan(setting("trainer.max_epochs=1"), num_images=80, cost={8: 1.0, 12: 2.0})
+    assert finding.text.startswith("1 epoch, ")
+
+
 def test_a_loader_that_is_faster_at_every_size_is_well():
     (finding,) = check_pace(Loader(80, 2, {8: 101, 12: 21}), _SPEEDS)
     assert finding.verdict == "ok"

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from types import ModuleType
 
 from omegaconf import DictConfig
@@ -55,7 +56,13 @@ def _sections(arguments: Sequence[str]) -> Iterator[tuple[str, list[Finding]]]:
     if config is None:
         yield "Configuration", found
     elif examination is not None:
-        yield from examination.examine_run(config)
+        yield from examination.examine_run(config, runs=_place_of_runs(arguments))
+
+
+def _place_of_runs(arguments: Sequence[str]) -> Path:
+    """The part of hydra.run.dir that does not depend on the time or the run's name."""
+    given = [value for name, _, value in (one.partition("=") for one in arguments) if name == "hydra.run.dir"]
+    return Path(given[-1].strip("'\"").partition("${")[0]) if given else Path("outputs")
 
 
 def _examination() -> Check[ModuleType]:

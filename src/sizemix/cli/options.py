@@ -148,6 +148,7 @@ _OPTIONS: dict[str, _Kind] = {
     "training.train_only": _OneOf((None, "head", "head_and_last_norm", "norms")),
     "training.imbalance": _OneOf((None, "class_weights", "oversample")),
     "training.early_stopping_patience": _Number(int, 1, optional=True),
+    "trainer.accelerator": _OneOf(("auto", "cpu", "gpu", "cuda", "mps")),
     "trainer.devices": _Devices(),
     "trainer.strategy": _Strategy(),
     "trainer.num_nodes": _Number(int, 1),
@@ -245,11 +246,22 @@ def check_options(config: DictConfig) -> None:
             raise UserError(f"{name}: expected a finite number, got {number}.")
     if config.data.num_workers != "auto" and not _WORKERS.accepts(config.data.num_workers):
         raise UserError(f"data.num_workers: expected {_WORKERS} or auto, got {config.data.num_workers!r}.")
+    _check_scaling(config)
     if config.trainer.sync_batchnorm and config.training.train_only in ("head", "head_and_last_norm"):
         raise UserError(
             f"trainer.sync_batchnorm: expected false with training.train_only={config.training.train_only}, which "
             "keeps the batch-norm statistics of frozen layers, got true."
         )
+
+
+def _check_scaling(config: DictConfig) -> None:
+    """Refuses what would do nothing."""
+    for name in ("loss_scale", "lr_scaling"):
+        if config.recipe[name] != "none" and config.sizes.budget == "constant":
+            raise UserError(
+                f"recipe.{name}: expected none with sizes.budget=constant, whose steps all have the same batch, got "
+                f"{config.recipe[name]}; leave it out, or choose a budget that changes the batch, as B+."
+            )
 
 
 def _has(config: DictConfig, name: str) -> bool:

@@ -54,10 +54,25 @@ def _plan(arguments: Sequence[str]) -> None:
     if "num_images" in own:
         images = Images(_number(own, "num_images"), _number(own, "num_classes") if "num_classes" in own else _CLASSES)
         config = compose(overrides, placeholders={"data.root": "."})
+        _check_number_stands(config)
     else:
         config = compose(overrides)
         images = count_images(config)
     _show(config, forecast(config, images, probe=probe == "true"), Path(own.get("out", "plan")))
+
+
+def _check_number_stands(config: DictConfig) -> None:
+    """Refuses options that only the data could tell the effect of."""
+    if config.training.imbalance == "oversample":
+        raise UserError(
+            "num_images: expected no training.imbalance=oversample beside it, as only the data say how long its passes "
+            "are; leave out one of them."
+        )
+    if config.data.get("train_images") is not None:
+        raise UserError(
+            f"num_images: expected no data.train_images beside it, got {config.data.train_images}; leave out one of "
+            "them, as both say how many images a pass has."
+        )
 
 
 def _number(own: Mapping[str, str], name: str) -> int:

@@ -111,7 +111,10 @@ def _conclude(folder: Path) -> int:
     failures = {str(file.parent.relative_to(folder)): file.read_text() for file in sorted(folder.rglob(_FAILURE))}
     if failures:
         reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in failures.items())
-        raise UserError(f"{len(failures)} of the jobs failed ({reasons}); resume={folder} does what is missing.")
+        raise UserError(
+            f"{len(failures)} of the jobs failed ({reasons}); resume={folder} does what is missing, and with other "
+            f"values the whole command with hydra.sweep.dir={folder} does."
+        )
     _write_record(folder, _read_record(folder / _RECORD)["arguments"], finished=True)
     print(f"Sweep finished: {folder}")
     return 0
@@ -146,7 +149,8 @@ def _folder_for(config: DictConfig, place: Path) -> RunFolder:
         there = _comparable(RunFolder(place).config())
         differing = ", ".join(sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name)))
         raise UserError(
-            f"{place} holds a run with another {differing}; start a sweep elsewhere by hydra.sweep.dir=FOLDER"
+            f"{place} holds a run with another {differing}; move that folder away to replace the run, or start a sweep "
+            "elsewhere by hydra.sweep.dir=FOLDER"
         )
     return RunFolder.create(place, config)
 

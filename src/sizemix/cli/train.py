@@ -50,7 +50,11 @@ def _start(arguments: Sequence[str], lifeline: Lifeline) -> int:
         swept = sweep.arguments_to_resume(resumed[-1].removeprefix("resume="))
         if swept is not None:
             if others:
-                raise UserError(f"a resumed sweep keeps its options: expected none, got {' '.join(others)}.")
+                raise UserError(
+                    f"a resumed sweep keeps its options: expected none, got {' '.join(others)}; to change some, give "
+                    f"the whole command with hydra.sweep.dir={resumed[-1].removeprefix('resume=')}, which keeps the "
+                    "jobs that stay the same."
+                )
             return _compose_and_start(swept, lifeline)
         folder = _reopen(resumed[-1].removeprefix("resume="), others)
         return _carry_on(folder, lifeline)

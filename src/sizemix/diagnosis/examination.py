@@ -37,8 +37,13 @@ def examine_machine(*, wants_gpu: bool) -> Section:
     return "Machine", found
 
 
-def examine_run(config: DictConfig) -> Iterator[Section]:
-    """All that depends on the configuration; a check is left out where it needs what another could not give."""
+def examine_run(config: DictConfig, *, runs: Path) -> Iterator[Section]:
+    """All that depends on the configuration; a check is left out where it needs what another could not give.
+
+    Args:
+        config: the run's.
+        runs: folder in which its folder would be made.
+    """
     for name in ("pytorch_lightning", "lightning_fabric"):
         logging.getLogger(name).setLevel(logging.WARNING)
 
@@ -65,7 +70,7 @@ def examine_run(config: DictConfig) -> Iterator[Section]:
         carried_out(check_pace(loader, speeds), found, subject="pace")
     if net is not None:
         averaged = config.recipe.averaging_half_life is not None
-        carried_out(check_disk(net, averaged=averaged, folder=Path("outputs")), found, subject="disk")
+        carried_out(check_disk(net, averaged=averaged, folder=runs), found, subject="disk")
     yield "Run", found
 
 

@@ -17,6 +17,7 @@ from sizemix.data.photo_sets import PhotoDataset, PhotoSplit
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.sources import DataSource, LabelledSplit
 from sizemix.diagnosis.finding import Check, Finding
+from sizemix.diagnosis.rates import is_slow, told
 from sizemix.diagnosis.setting import Setting
 from sizemix.limits import available_cores
 from sizemix.models.backbone import preprocessing_of
@@ -116,8 +117,10 @@ def check_loader(setting: Setting, dataset: DataSource, net: nn.Module | None) -
             trainer=setting.trainer,
             seconds=_SECONDS_A_SIZE,
         )
-    rates = ", ".join(f"{speed:,.0f} at {size} px" for size, speed in speeds.items())
-    yield Finding("loader", f"images/s: {rates}")
+    remedy = None
+    if is_slow(speeds):
+        remedy = "expected more than an image a second; raise data.num_workers, or keep the photos in smaller files."
+    yield Finding("loader", f"images/s: {told(speeds)}", "warning" if remedy else "ok", remedy)
     num_workers, cores = datamodule.num_workers * setting.trainer.num_devices, available_cores()
     remedy = None
     if num_workers > cores:

@@ -10,6 +10,7 @@ from torch import nn
 
 from sizemix.callbacks.memory_check import sharing_ranks
 from sizemix.diagnosis.finding import Check, Finding
+from sizemix.diagnosis.rates import is_slow, told
 from sizemix.diagnosis.setting import Setting
 from sizemix.errors import UserError
 from sizemix.models.backbone import check_logits, training_flops
@@ -154,8 +155,11 @@ def check_speed(
     device, autocast = setting.device, setting.trainer.precision_plugin.forward_context
     affordable = affordable_images(image_sizes, flops=flops, device=device)
     speeds = measured_steps(net, affordable, device=device, autocast=autocast)
-    rates = ", ".join(f"{speed.images_per_second:,.0f} at {size} px" for size, speed in speeds.items())
-    yield Finding("speed", f"images/s: {rates}; forward and backward on {device.type}")
+    rates, remedy = {size: speed.images_per_second for size, speed in speeds.items()}, None
+    if is_slow(rates):
+        remedy = "expected more than an image a second; use a GPU, a smaller network, or smaller sizes.image_sizes."
+    text = f"images/s: {told(rates)}; forward and backward on {device.type}"
+    yield Finding("speed", text, "warning" if remedy else "ok", remedy)
     peak = max((speed.peak_bytes for speed in speeds.values() if speed.peak_bytes is not None), default=None)
     if peak is not None:
         total = torch.cuda.get_device_properties(device).total_memory

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from sizemix.diagnosis.finding import Check, Finding
 from sizemix.diagnosis.images import Loader
 from sizemix.diagnosis.machine import in_gib
+from sizemix.diagnosis.rates import rate
 from sizemix.diagnosis.setting import Setting
 from sizemix.limits import available_cores
 from sizemix.models.memory import optimizer_bytes
@@ -33,13 +34,14 @@ def check_plan(setting: Setting, *, num_images: int, cost: Mapping[int, float]) 
         cost=cost,
         last_epoch=config.training.last_epoch,
     )
-    yield Finding("plan", f"{plan.num_epochs} epochs, {plan.num_steps:,} steps, {plan.images_seen:,} images")
+    epochs = f"{plan.num_epochs} epoch{'' if plan.num_epochs == 1 else 's'}"
+    yield Finding("plan", f"{epochs}, {plan.num_steps:,} steps, {plan.images_seen:,} images")
 
 
 def check_pace(loader: Loader, speeds: Mapping[int, StepSpeed]) -> Check[None]:
     """Whether the network would wait for images, by the measured steps at some sizes."""
     rates = {size: (loader.images_per_second[size], speed.images_per_second) for size, speed in speeds.items()}
-    late = [f"{has:,.0f} of {wants:,.0f} at {size} px" for size, (has, wants) in rates.items() if has < wants]
+    late = [f"{rate(has)} of {rate(wants)} at {size} px" for size, (has, wants) in rates.items() if has < wants]
     if not late:
         yield Finding("pace", "images come faster than the network takes them")
         return

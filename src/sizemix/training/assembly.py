@@ -201,7 +201,7 @@ def _open(logger: WandbLogger) -> None:
     try:
         logger.experiment  # noqa: B018
     except wandb.Error as error:
-        reason = " ".join(str(error).split()).rstrip(".")
+        reason, *_ = " ".join(str(error).split()).rstrip(".").split(". ")  # further sentences repeat the remedy
         raise UserError(f"logger: W&B says: {reason}; run `wandb login`, or set logger.mode=offline.") from error
 
 

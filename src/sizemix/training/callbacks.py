@@ -21,6 +21,7 @@ from sizemix.callbacks.size_scheduler import SizeScheduler
 from sizemix.callbacks.stay_stopped import StayStopped
 from sizemix.callbacks.throughput import Throughput
 from sizemix.callbacks.time_limit import TimeLimit
+from sizemix.callbacks.unreadable import SharedUnreadable
 from sizemix.checkpointing.last import LastCheckpoint
 from sizemix.data.sources import DataSource
 from sizemix.errors import UserError
@@ -99,6 +100,7 @@ def run_callbacks(
         ExpectedEnd(timer),
         Throughput(every_steps=log_every_steps),
         data_wait,
+        SharedUnreadable(),
         EpochLines(metrics, val_metric=val_metric, val_size=config.evaluation.val_size),
         timer,
         Elapsed(timer),

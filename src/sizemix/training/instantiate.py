@@ -1,5 +1,8 @@
 """Configurations that name a class or function of the user's choice, called with one sentence for every mistake."""
 
+import inspect
+import re
+from difflib import get_close_matches
 from typing import Any
 
 import hydra
@@ -28,10 +31,22 @@ def instantiate(settings: DictConfig, where: str, **more: Any) -> Any:
         cause = error.__cause__
         if isinstance(cause, UserError):
             raise cause from error
-        if isinstance(cause, TypeError | ValueError | ImportError | MisconfigurationException) or cause is None:
-            reason = " ".join(str(cause or error).split())
-            raise UserError(f"{where}: {reason.rstrip('.')}; see conf/ for what it takes.") from error
+        mistakes = (TypeError, ValueError, ImportError, MisconfigurationException)
+        if isinstance(cause, (*mistakes, RuntimeError) if where == "trainer" else mistakes) or cause is None:
+            raise UserError(f"{where}: {_what_to_change(settings, cause or error)}") from error
         raise
+
+
+def _what_to_change(settings: DictConfig, error: Exception) -> str:
+    """One sentence for an error of the class or function that was called, or of the one that is not there."""
+    target, reason = str(settings._target_), " ".join(str(error).split()).rstrip(".")
+    unknown = re.search(r"unexpected keyword argument '(\w+)'", reason)
+    if unknown is None:
+        return f"{target.rpartition('.')[2]} says: {reason}; change what this names."
+    taken = list(inspect.signature(hydra.utils.get_object(target)).parameters)
+    similar = get_close_matches(unknown[1], taken, n=1)
+    remedy = f"did you mean {similar[0]}?" if similar else f"leave it out, or use {', '.join(taken)}."
+    return f"expected options that {target} takes, got {unknown[1]}; {remedy}"
 
 
 def without(settings: DictConfig, *names: str) -> DictConfig:

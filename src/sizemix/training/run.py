@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.callbacks import LambdaCallback
 from rich.console import Console
 
+from sizemix.callbacks.unreadable import share_unreadable
 from sizemix.checkpointing.newest import Newest, newest_whole, set_aside
 from sizemix.checkpointing.signals import Interrupted, StopSignals, let_through
 from sizemix.checkpointing.stopping import StopBehindStep
@@ -109,6 +110,7 @@ def _train_and_evaluate(config: DictConfig, folder: RunFolder, ending: Ending, c
     fit(run, folder)
     trained = time.perf_counter()
     evaluation = evaluate_run(run, config)
+    share_unreadable(run.datamodule)
     evaluation_seconds = time.perf_counter() - trained
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
