@@ -35,7 +35,7 @@ def page(comparison):
     return comparison_page(comparison, pictures(comparison))
 
 
-def test_the_page_needs_nothing_else_and_says_what_was_found(fixed_and_mixed, tmp_path):
+def test_the_page_needs_nothing_else_and_every_picture_is_a_file_too(fixed_and_mixed, tmp_path):
     comparison = compare([fixed_and_mixed()])
     write_comparison(comparison, tmp_path / "out")
     html = (tmp_path / "out" / "comparison.html").read_text()
@@ -50,10 +50,6 @@ def test_the_page_needs_nothing_else_and_says_what_was_found(fixed_and_mixed, tm
     assert "no worse within 0.5 points: not shown (&minus;1.8 points" in html
     assert "sizes.budget" in html
     assert "recipe.optimizer.lr" not in html, "only what differs"
-
-
-def test_every_picture_is_a_png_too(fixed_and_mixed, tmp_path):
-    write_comparison(compare([fixed_and_mixed()]), tmp_path / "out")
     names = {path.name for path in (tmp_path / "out").iterdir()}
     drawn = {"accuracy_by_size", "differences_by_size", "accuracy_by_compute", "accuracy_by_time", "accuracy_by_cost"}
     assert names == {"comparison.html", "comparison.csv", "findings.json", *(f"{name}.png" for name in drawn)}

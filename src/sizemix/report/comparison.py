@@ -220,7 +220,7 @@ def _difference_row(one: SizeDifference) -> dict[str, str]:
     test = one.test
     return {
         "size": f"{one.image_size} px",
-        "difference": f"{'+' if points(test.mean)[0] != '-' else ''}{points(test.mean)}",
+        "difference": f"{'+' if float(points(test.mean)) > 0 else ''}{points(test.mean)}",
         "interval": _interval(test.low, test.high),
         "images": _interval(one.image_low, one.image_high),
         "p": "" if one.adjusted_p is None else p_text(one.adjusted_p).removeprefix("p ").removeprefix("= "),

@@ -82,9 +82,9 @@ def accuracy_figure(comparison: Comparison) -> Figure:
         for arm, style in _styles(comparison):
             sizes = arm.eval_sizes
             seeds = [[100 * top1 for top1 in arm.accuracies(size)] for size in sizes]
-            axes.fill_between(
-                sizes, list(map(min, seeds)), list(map(max, seeds)), color=style["color"], alpha=0.16, lw=0
-            )
+            faint = 0.16 if len(comparison.arms) < 4 else 0.08  # bands that lie over each other
+            low, high = list(map(min, seeds)), list(map(max, seeds))
+            axes.fill_between(sizes, low, high, color=style["color"], alpha=faint, lw=0)
             axes.plot(sizes, [100 * arm.mean(size) for size in sizes], label=arm.name, **style)
         _mark_base_size(axes, comparison)
         axes.set(xlabel="test image size (px)", ylabel="top-1 (%)", xticks=_sizes(comparison))
