@@ -1,7 +1,7 @@
 """sizemix trains one image classifier for many image sizes, and measures what that buys.
 
 The names below are what a Lightning user needs to train at mixed sizes with a model and a Trainer of their own, and
-load, which puts a finished run to use.
+load and Cascade, which put a finished run to use.
 """
 
 from importlib import import_module
@@ -13,12 +13,14 @@ if TYPE_CHECKING:
     from sizemix.data.batches import Batch
     from sizemix.data.datamodule import SizedDataModule
     from sizemix.data.sources import ImageDataset, Split, fashion_mnist
+    from sizemix.inference.cascade import Cascade
     from sizemix.inference.loading import SizedClassifier, load
     from sizemix.sizes.schedule import MixedSizes
 
 __version__ = "0.1.0"
 __all__ = [
     "Batch",
+    "Cascade",
     "GradientSmoothing",
     "ImageDataset",
     "MixedSizes",
@@ -32,6 +34,7 @@ __all__ = [
 
 _HOMES = {
     "Batch": "data.batches",
+    "Cascade": "inference.cascade",
     "GradientSmoothing": "callbacks.gradient_smoothing",
     "ImageDataset": "data.sources",
     "MixedSizes": "sizes.schedule",

@@ -22,12 +22,14 @@ class Prediction:
         class_name: the most probable class.
         probability: its softmax probability.
         class_number: which output it is.
+        image_size: side in pixels that it was shown at.
     """
 
     name: str
     class_name: str
     probability: float
     class_number: int
+    image_size: int
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ def predictions(
         for name, pixels in read:
             if isinstance(pixels, Tensor):
                 probability, number = next(best)
-                yield Prediction(name, class_names[number], probability, number)
+                yield Prediction(name, class_names[number], probability, number, transform.image_size)
             else:
                 yield Unreadable(name, pixels)
 
