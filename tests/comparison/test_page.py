@@ -105,7 +105,9 @@ def test_many_arms_have_names_in_every_legend(fake_run, tmp_path):
     for number in range(9):
         fake_run(f"{number}", {16: 0.7, 28: 0.8 + number / 100}, "sizes=mixed", f"recipe.optimizer.lr=0.{number + 1}")
     comparison = compare([tmp_path])
-    assert "8 arms against lr=0.1" in page(comparison)
+    html = page(comparison)
+    assert "8 arms against lr=0.1" in html
+    assert "+8.0 ○" in html, "one seed shows nothing"
     (legend,) = pictures(comparison)[0].figure.legends
     assert [text.get_text() for text in legend.get_texts()] == [f"lr=0.{number + 1}" for number in range(9)]
 

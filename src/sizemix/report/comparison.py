@@ -141,6 +141,7 @@ def _content(comparison: Comparison, drawn: Sequence[Picture]) -> dict[str, Any]
             for versus in comparison.others
         ],
         "several": len(comparison.others) > 1,
+        "glance": _glance(comparison),
         "baseline": comparison.baseline.name,
         "margin": points(comparison.margin),
         "colours": colours(comparison),
@@ -216,11 +217,28 @@ def _accuracy_cell(arm: Arm, image_size: int) -> str:
     return f"{points(mean(accuracies))}{spread}"
 
 
+def _glance(comparison: Comparison) -> dict[str, Any]:
+    """Differences and verdicts of all arms at all sizes."""
+    sizes = sorted({one.image_size for versus in comparison.others for one in versus.by_size})
+    cells = [(versus, [versus.at(size) for size in sizes]) for versus in comparison.others]
+    return {
+        "sizes": sizes,
+        "rows": [
+            (versus.arm.name, [None if one is None else (_signed(one.test.mean), one.verdict) for one in row])
+            for versus, row in cells
+        ],
+    }
+
+
+def _signed(fraction: float) -> str:
+    return f"{'+' if float(points(fraction)) > 0 else ''}{points(fraction)}"
+
+
 def _difference_row(one: SizeDifference) -> dict[str, str]:
     test = one.test
     return {
         "size": f"{one.image_size} px",
-        "difference": f"{'+' if float(points(test.mean)) > 0 else ''}{points(test.mean)}",
+        "difference": _signed(test.mean),
         "interval": _interval(test.low, test.high),
         "images": _interval(one.image_low, one.image_high),
         "p": "" if one.adjusted_p is None else p_text(one.adjusted_p).removeprefix("p ").removeprefix("= "),
