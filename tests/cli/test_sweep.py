@@ -55,6 +55,20 @@ def test_every_job_is_a_run_of_its_own(runs, tmp_path, capsys):
     assert "Sweep finished" in capsys.readouterr().out
 
 
+def test_the_sign_of_a_sweep_may_stand_anywhere(runs):
+    assert train.main(["seed=0,1", "-m", "sizes=fixed"]) == 0
+    assert len(runs.started) == 2
+
+
+def test_a_sweep_that_is_refused_at_once_leaves_nothing_behind_and_takes_nothing_away(runs, tmp_path):
+    assert train.main([*_SWEEP, "foo=3"]) == 2
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").touch()
+    assert train.main([*_SWEEP, "foo=3", "hydra.sweep.dir=mine"]) == 2
+    assert (tmp_path / "mine" / "notes.txt").exists()
+
+
 def test_a_failed_job_is_named_at_the_end_and_the_others_have_run(runs, capsys):
     runs.codes = {names(1)[0]: 1, names(2)[0]: -signal.SIGKILL}
     assert train.main(_SWEEP) == 2

@@ -78,3 +78,11 @@ def test_a_learning_rate_that_is_far_too_high_ends_the_run(begin, capfd):
     assert run.main([str(folder.path)]) == 2
     assert "lower recipe.optimizer.lr" in capfd.readouterr().err
     assert not folder.finished
+
+
+def test_a_run_folder_that_cannot_be_written_is_named(begin, capfd):
+    folder = begin()
+    folder.lock_file.mkdir()
+    assert run.main([str(folder.path)]) == 2
+    error = capfd.readouterr().err
+    assert error == f"sizemix: {folder.path}: expected a folder that can be written, got: Is a directory.\n"

@@ -1,10 +1,10 @@
 """`sizemix compare`: finished runs side by side, on one page."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sizemix.cli.ending import exit_code_of
 from sizemix.errors import UserError
 
 _DESCRIPTION = """Compares the arms of finished runs: those that differ in nothing but seed are one arm. Writes
@@ -18,15 +18,7 @@ _EXAMPLES = """examples:
 def main(arguments: Sequence[str]) -> int:
     """Compares what the arguments name; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        _compare(options)
-    except UserError as error:
-        print(f"sizemix: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sizemix: interrupted.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code_of(lambda: _compare(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,7 +1,6 @@
 """`sizemix evaluate`: accuracy and cost at every size, of a run or of any timm weights, and which size to deploy."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from sizemix.cli.compose import compose
 from sizemix.cli.defaults import make_paths_absolute
+from sizemix.cli.ending import exit_code_of
 from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import check_options
 from sizemix.errors import UserError
@@ -34,15 +34,7 @@ _CHANGEABLE = ("evaluation.", "data.", "data=", "trainer.")
 def main(arguments: Sequence[str]) -> int:
     """Evaluates what the arguments describe; returns the exit code."""
     options, others = _parser().parse_known_args(list(arguments))
-    try:
-        _evaluate(options, others)
-    except UserError as error:
-        print(f"sizemix: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sizemix: interrupted.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code_of(lambda: _evaluate(options, others))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,4 +1,4 @@
-"""The folder that Hydra makes for a run: a sentence where it cannot, and nothing left of it where no run begins."""
+"""The folder that Hydra makes for a run or a sweep: a sentence where it cannot, nothing left where none begins."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,8 +20,17 @@ class NewFolders(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Hydra calls this before it makes the run's folder."""
         HydraConfig.instance().set_config(config)  # as Hydra does next: the run's name asks for the groups' choices
-        folder = Path(config.hydra.run.dir).absolute()
-        _made[:] = [place for place in (folder, *folder.parents) if not place.exists()]
+        note_new(Path(config.hydra.run.dir))
+
+
+def note_new(folder: Path) -> None:
+    """Notes which folders are new with this one, before anything makes them."""
+    _made[:] = [place for place in (folder.absolute(), *folder.absolute().parents) if not place.exists()]
+
+
+def is_new(folder: Path) -> bool:
+    """Whether this command has made the folder."""
+    return folder.absolute() in _made
 
 
 @contextmanager

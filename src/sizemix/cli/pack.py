@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sizemix.cli.ending import exit_code_of
 from sizemix.data.pack import faults
 from sizemix.data.pack_writer import BROKEN_FILE, Packed, write_pack
 from sizemix.errors import UserError
@@ -21,14 +22,8 @@ jpegtran (of libjpeg-turbo) is on the path; all else is encoded. docs/pack.md de
 def main(arguments: Sequence[str]) -> int:
     """Packs or verifies what the arguments name; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        return _verify(options) if options.verify else _pack(options)
-    except UserError as error:
-        print(f"sizemix: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sizemix: interrupted; the same command goes on.", file=sys.stderr)
-        return 130
+    command = _verify if options.verify else _pack
+    return exit_code_of(lambda: command(options), interrupted="interrupted; the same command goes on.")
 
 
 def _parser() -> argparse.ArgumentParser:

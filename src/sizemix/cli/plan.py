@@ -1,6 +1,5 @@
 """`sizemix plan`: what a run would spend at every size, before anything trains."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -8,6 +7,7 @@ from omegaconf import DictConfig
 from rich.console import Console
 
 from sizemix.cli.compose import compose
+from sizemix.cli.ending import exit_code_of
 from sizemix.errors import UserError
 from sizemix.report.plan import draw_plan, plan_table, write_sizes_csv
 from sizemix.training.forecast import Forecast, Images, count_images, forecast
@@ -32,15 +32,7 @@ def main(arguments: Sequence[str]) -> int:
     if {"-h", "--help"} & set(arguments):
         print(_HELP, end="")
         return 0
-    try:
-        _plan(arguments)
-    except UserError as error:
-        print(f"sizemix: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sizemix: interrupted.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code_of(lambda: _plan(arguments))
 
 
 def _plan(arguments: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from sizemix.cli.ending import exit_code_of
 from sizemix.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,14 +24,7 @@ _PROBLEM = 1  # exit code where some images could not be read
 def main(arguments: Sequence[str]) -> int:
     """Classifies what the arguments name; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        return _predict(options)
-    except UserError as error:
-        print(f"sizemix: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sizemix: interrupted.", file=sys.stderr)
-        return 130
+    return exit_code_of(lambda: _predict(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -17,11 +17,13 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from sizemix.cli.compose import CONF, prepared
-from sizemix.cli.folders import made_by_hydra
+from sizemix.cli.folders import is_new, made_by_hydra, note_new, remove_empty_ones
 from sizemix.cli.options import RESUMABLE
 from sizemix.errors import UserError
 from sizemix.runs.atomic import write_atomically
@@ -29,6 +31,7 @@ from sizemix.runs.folder import RunFolder
 from sizemix.runs.lock import Lock, take_lock
 
 _RECORD, _LOCK, _FAILURE = "sweep.json", "sweep.lock", "failure.txt"
+_HYDRAS = "multirun.yaml"  # its own record of a sweep
 _begun: list[tuple[Path, Lock]] = []  # folder and lock, from Hydra, which makes SweepRecord and returns nothing
 
 
@@ -38,6 +41,7 @@ class SweepRecord(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Hydra calls this before the first job."""
         folder = Path(config.hydra.sweep.dir)
+        note_new(folder)
         lock = _locked(folder)
         for failure in folder.rglob(_FAILURE):
             failure.unlink()
@@ -78,7 +82,11 @@ def carry_out(arguments: Sequence[str]) -> int:
         arguments = [*arguments, _naming(earlier)]
     sys.argv = [sys.argv[0], *arguments]
     with _sigterm_as_interruption():
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(_job)()
+        try:
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(_job)()
+        except (HydraException, OmegaConfBaseException):
+            _take_back()
+            raise
     if not _begun:  # Hydra has shown something else
         return 0
     folder, lock = _begun.pop()
@@ -86,6 +94,17 @@ def carry_out(arguments: Sequence[str]) -> int:
         return _conclude(folder)
     finally:
         lock.release()
+
+
+def _take_back() -> None:
+    """Removes the folder of a sweep that Hydra refuses before its first job, if it is new and holds nothing else."""
+    while _begun:
+        folder, lock = _begun.pop()
+        lock.release()
+        if is_new(folder) and {file.name for file in folder.iterdir()} <= {_RECORD, _LOCK, _HYDRAS}:
+            for file in folder.iterdir():
+                file.unlink()
+        remove_empty_ones()
 
 
 def arguments_to_resume(path: str) -> list[str] | None:

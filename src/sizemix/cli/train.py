@@ -72,7 +72,7 @@ def _start_with_rank_0(lifeline: Lifeline) -> int:
 
 
 def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
-    arguments = with_open_options(arguments)
+    arguments = _sweep_first(with_open_options(arguments))
     parsed, unknown = get_args_parser().parse_known_args(list(arguments))
     dashed = [argument for argument in unknown if argument.startswith("-")]
     if dashed:
@@ -110,6 +110,11 @@ def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
         return _carry_on(folders[0], lifeline)
     lifeline.finish()
     return 0
+
+
+def _sweep_first(arguments: Sequence[str]) -> list[str]:
+    """-m before all else: Hydra does not understand it between options."""
+    return sorted(arguments, key=lambda argument: argument not in ("-m", "--multirun"))
 
 
 def _reopen(path: str, overrides: Sequence[str]) -> RunFolder:

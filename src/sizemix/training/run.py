@@ -123,7 +123,10 @@ def _train_and_evaluate(config: DictConfig, folder: RunFolder, ending: Ending, c
 @contextmanager
 def _alone(folder: RunFolder, rank: int) -> Iterator[None]:
     """Keeps a second process from writing the same files; rank 0 holds the lock for all ranks."""
-    lock = take_lock(folder.lock_file) if rank == 0 else None
+    try:
+        lock = take_lock(folder.lock_file) if rank == 0 else None
+    except OSError as error:
+        raise UserError(f"{folder.path}: expected a folder that can be written, got: {error.strerror}.") from error
     if rank == 0 and lock is None:
         raise UserError(f"{folder.path}: another process carries out this run; wait for its end, or end it.")
     try:
