@@ -128,8 +128,10 @@ def test_the_bootstrap_holds_the_mean_and_changes_sign_with_the_arms(seed, seeds
     differences = np.random.default_rng(seed).integers(-1, 2, size=(seeds, sizes, images)).astype(np.int8)
     low, high = bootstrap_intervals(differences, num_resamples=300)
     mean = differences.mean(axis=(0, 2))
-    assert np.all(low <= mean + 1e-6)
-    assert np.all(mean <= high + 1e-6)
+    assert (low + high) / 2 == pytest.approx(mean, abs=1e-6)
+    for place, (start, end) in enumerate(zip(low, high, strict=True)):
+        alone = paired_test(differences[:, place].mean(1))
+        assert alone.low is None or (start <= alone.low + 1e-9 and alone.high <= end + 1e-9), "images only add doubt"
     swapped_low, swapped_high = bootstrap_intervals(-differences, num_resamples=300)
     np.testing.assert_allclose((swapped_low, swapped_high), (-high, -low), atol=1e-6)
 

@@ -89,7 +89,8 @@ def bootstrap_intervals(
 
     Student's t with the standard error of a bootstrap (Efron & Tibshirani 1993, An Introduction to the Bootstrap,
     section 12.4), as percentiles of three seeds drawn from themselves would be far too narrow. The degrees of freedom
-    are Satterthwaite's (1946, Biometrics Bulletin 2): few where seeds vary most, many where images do.
+    are Satterthwaite's (1946, Biometrics Bulletin 2): few where seeds vary most, many where images do. Never narrower
+    than the interval for the seeds alone.
 
     Args:
         differences: (seeds, sizes, images) correct in the arm minus correct in the baseline: -1, 0 or 1; seeds and
@@ -107,7 +108,9 @@ def bootstrap_intervals(
     scale = of_seeds**2 / (seeds - 1) + of_images**2 / (images - 1)
     freedom = np.where(scale > 0, (of_seeds + of_images) ** 2 / np.where(scale > 0, scale, 1), 1)
     error = bootstrap_errors(differences, num_resamples=num_resamples, seed=seed)
-    half_width = stats.t.ppf((1 + confidence) / 2, freedom) * error
+    upper = (1 + confidence) / 2
+    of_seeds_alone = stats.t.ppf(upper, seeds - 1) * np.sqrt(of_seeds)
+    half_width = np.maximum(stats.t.ppf(upper, freedom) * error, of_seeds_alone)
     mean = differences.mean((0, 2))
     return mean - half_width, mean + half_width
 
