@@ -81,3 +81,38 @@ def test_the_seed_decides_everything():
 def test_what_is_out_of_range_is_refused(options):
     with pytest.raises(UserError, match=f"augment.{next(iter(options))}: expected"):
         Mixing(**options)
+
+
+def noisy(side=32):
+    images = torch.randn(4, 3, side, side, generator=torch.Generator().manual_seed(0))
+    return Batch(images, torch.arange(4), side, item=0)
+
+
+def test_rescaling_takes_detail_and_keeps_the_size():
+    original = noisy().images
+    changed = Mixing(rescale=(0.5,))(noisy(), num_classes=4, seed=(0,)).images
+    assert changed.shape == original.shape
+    assert changed.std() < 0.6 * original.std()
+    assert changed.mean() == pytest.approx(original.mean().item(), abs=0.01)
+    assert torch.equal(Mixing(rescale=(1.0,))(noisy(), num_classes=4, seed=(0,)).images, original)
+
+
+def test_factors_of_rescaling_are_drawn_by_their_shares():
+    def kept(seed):
+        mixing = Mixing(rescale=(0.5, 1.0), rescale_shares=(0.25, 0.75))
+        return torch.equal(mixing(noisy(8), num_classes=4, seed=(seed,)).images, noisy(8).images)
+
+    assert sum(kept(seed) for seed in range(400)) == pytest.approx(300, abs=30)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"rescale": (0.0,)}, "augment.rescale: expected factors above 0"),
+        ({"rescale": (0.5, 1.0), "rescale_shares": (1.0,)}, "augment.rescale_shares: expected 2 parts"),
+        ({"rescale": (0.5, 1.0), "rescale_shares": (0.5, 0.6)}, "that sum to 1"),
+    ],
+)
+def test_rescaling_that_does_not_fit_is_refused(options, said):
+    with pytest.raises(UserError, match=said):
+        Mixing(**options)

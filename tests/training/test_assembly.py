@@ -92,13 +92,14 @@ def test_every_option_of_the_images_reaches_the_datamodule(assembled):
     run = assembled(
         *("augment.flip=false", "augment.rand_augment={num_ops: 3, magnitude: 7}", "augment.color_jitter=0.3"),
         *("augment.erasing=0.1", "augment.mixup=0.2", "augment.cutmix=0.5", "training.imbalance=oversample"),
+        *("augment.rescale=[0.5,1]", "augment.rescale_shares=[0.3,0.7]"),
         *("evaluation.val_size=12", "evaluation.batch_size=11", "data.num_workers=3"),
     )
     run.datamodule.use_plan(run.scheduler.plan(num_images=100, num_epochs=1))
     assert run.datamodule.state_dict()["augmentation"] == {
         "flip": False,
         "appearance": {"rand_augment": {"num_ops": 3, "magnitude": 7}, "color_jitter": {"strength": 0.3}},
-        "mixing": {"erasing": 0.1, "mixup": 0.2, "cutmix": 0.5},
+        "mixing": {"erasing": 0.1, "mixup": 0.2, "cutmix": 0.5, "rescale": (0.5, 1.0), "rescale_shares": (0.3, 0.7)},
         "oversample": True,
     }
     served = run.datamodule

@@ -32,6 +32,7 @@ class SizeScheduler(pl.Callback):
         seed: seed of sizes, images and augmentation.
         share_of: what the shares count: images, steps or compute.
         cost: training cost of an image by size; None counts pixels.
+        last_epoch: the part of a pass that the last epoch makes.
         fitting: with the budget memory, finds out what fits.
 
     Raises:
@@ -48,6 +49,7 @@ class SizeScheduler(pl.Callback):
         seed: int,
         share_of: str = "images",
         cost: Mapping[int, float] | None = None,
+        last_epoch: float = 1.0,
         fitting: Fitting | None = None,
     ) -> None:
         if budget == MEMORY and fitting is None:
@@ -59,6 +61,7 @@ class SizeScheduler(pl.Callback):
         self._seed = seed
         self._share_of = share_of
         self._cost = cost
+        self._last_epoch = last_epoch
         self._fitting = fitting if budget == MEMORY else None
 
     def plan(
@@ -90,6 +93,7 @@ class SizeScheduler(pl.Callback):
             num_shards=world_size * micro_batches,
             share_of=self._share_of,
             cost=self._cost,
+            last_epoch=self._last_epoch,
             fitting=fitting,
         )
 

@@ -27,6 +27,9 @@ class Mixing:
         mixup: alpha of the Beta distribution that two images are blended by (Zhang et al. 2017, arXiv 1710.09412).
         cutmix: alpha of the Beta distribution of the area that comes from another image (Yun et al. 2019,
             arXiv 1905.04899).
+        rescale: factors of the image's side, of which each batch gets one: resized by it and back, antialiased, which
+            changes the apparent detail and neither size nor cost; empty: not done.
+        rescale_shares: how often each factor is drawn; empty: all alike.
 
     Raises:
         UserError: a number out of range.
@@ -35,6 +38,8 @@ class Mixing:
     erasing: float = 0.0
     mixup: float = 0.0
     cutmix: float = 0.0
+    rescale: tuple[float, ...] = ()
+    rescale_shares: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.erasing <= 1:
@@ -42,6 +47,14 @@ class Mixing:
         for name in ("mixup", "cutmix"):
             if getattr(self, name) < 0:
                 raise UserError(f"augment.{name}: expected an alpha of at least 0, got {getattr(self, name)}.")
+        if not all(factor > 0 for factor in self.rescale):
+            raise UserError(f"augment.rescale: expected factors above 0, as [0.5,1], got {list(self.rescale)}.")
+        shares = self.rescale_shares
+        if shares and (len(shares) != len(self.rescale) or min(shares) < 0 or abs(sum(shares) - 1) > 1e-3):
+            raise UserError(
+                f"augment.rescale_shares: expected {len(self.rescale)} parts that sum to 1, one a factor of rescale, "
+                f"got {list(shares)}."
+            )
 
     def __call__(self, batch: Batch, *, num_classes: int, seed: tuple[int, ...]) -> Batch:
         """The batch, changed; the same for the same seed.
@@ -52,7 +65,8 @@ class Mixing:
             seed: what the draws depend on; no other batch of the run, on any rank, may have the same.
         """
         rng = np.random.default_rng(seed)
-        images = _erased(batch.images, self.erasing, rng) if self.erasing else batch.images
+        images = self._rescaled(batch.images, rng) if self.rescale else batch.images
+        images = _erased(images, self.erasing, rng) if self.erasing else images
         kinds = [kind for kind in ("mixup", "cutmix") if getattr(self, kind)]
         if not kinds:
             return replace(batch, images=images)
@@ -65,6 +79,16 @@ class Mixing:
             images, kept = _pasted(images, images[partner], kept, rng)
         targets = F.one_hot(batch.targets, num_classes).to(images.dtype)
         return replace(batch, images=images, targets=targets.lerp(targets[partner], 1 - kept))
+
+    def _rescaled(self, images: Tensor, rng: np.random.Generator) -> Tensor:
+        weights = np.array(self.rescale_shares or [1.0] * len(self.rescale))
+        factor = rng.choice(self.rescale, p=weights / weights.sum())
+        side = images.shape[-1]
+        drawn = max(1, round(factor * side))
+        if drawn == side:
+            return images
+        there = F.interpolate(images, size=(drawn, drawn), mode="bilinear", antialias=True)
+        return F.interpolate(there, size=(side, side), mode="bilinear", antialias=True)
 
 
 def _erased(images: Tensor, probability: float, rng: np.random.Generator) -> Tensor:

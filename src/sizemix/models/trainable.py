@@ -1,5 +1,6 @@
 """Which part of a network trains: all but the chosen part is frozen."""
 
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 from torch import nn
@@ -9,8 +10,42 @@ from sizemix.errors import UserError
 Part = Literal["head", "head_and_last_norm", "norms"]
 
 
+@dataclass(frozen=True)
+class TrainedPart:
+    """A part of a network.
+
+    Attributes:
+        parameters: those that train.
+        frozen_norms: layers outside it with running statistics: they would move in train mode, so keep these layers in
+            eval mode.
+    """
+
+    parameters: list[nn.Parameter]
+    frozen_norms: list[nn.Module]
+
+
 def train_only(net: nn.Module, part: Part) -> list[nn.Module]:
-    """Freezes every parameter but those of a part.
+    """Freezes every parameter but those of a part, for good.
+
+    Args:
+        net: a timm network.
+        part: what trains.
+
+    Returns:
+        The frozen layers with running statistics, see TrainedPart.
+
+    Raises:
+        UserError: what trained_part refuses.
+    """
+    trained = trained_part(net, part)
+    net.requires_grad_(False)
+    for parameter in trained.parameters:
+        parameter.requires_grad = True
+    return trained.frozen_norms
+
+
+def trained_part(net: nn.Module, part: Part) -> TrainedPart:
+    """Finds a part of a network.
 
     The head is among every part: it is new wherever the images have other classes than the weights came with.
 
@@ -22,10 +57,7 @@ def train_only(net: nn.Module, part: Part) -> list[nn.Module]:
 
     Args:
         net: a timm network.
-        part: what trains.
-
-    Returns:
-        The frozen layers with running statistics: they would move in train mode, so keep these layers in eval mode.
+        part: which.
 
     Raises:
         UserError: an unknown part, or one that the network does not have.
@@ -40,13 +72,11 @@ def train_only(net: nn.Module, part: Part) -> list[nn.Module]:
             f"training.train_only: expected a network with normalisation layers for {part}, got a "
             f"{type(net).__name__} without; use head."
         )
-    net.requires_grad_(False)
-    for layer in head:
-        layer.requires_grad_(True)
-    for layer in chosen:
-        for parameter in layer.parameters(recurse=False):  # a fused activation's own parameters stay frozen
-            parameter.requires_grad = True
-    return [layer for layer in net.modules() if _keeps_statistics(layer) and layer not in chosen]
+    # A fused activation's own parameters stay frozen.
+    of_norms = [parameter for layer in chosen for parameter in layer.parameters(recurse=False)]
+    parameters = [*(parameter for layer in head for parameter in layer.parameters()), *of_norms]
+    frozen = [layer for layer in net.modules() if _keeps_statistics(layer) and layer not in chosen]
+    return TrainedPart(parameters, frozen)
 
 
 def _head(net: nn.Module) -> list[nn.Module]:

@@ -44,14 +44,18 @@ def plan_table(
     remark = (
         [f"No step at {', '.join(skipped)}: the share of so few images does not fill half a step."] if skipped else []
     )
-    epochs = f"{plan.num_epochs} epoch{'' if plan.num_epochs == 1 else 's'}"
     return Group(
-        f"Plan: {epochs}, {plan.num_steps:,} steps, {plan.images_seen:,} images",
+        f"Plan: {_epochs(plan)}, {plan.num_steps:,} steps, {plan.images_seen:,} images",
         table,
         *_course(plan),
         *_whole(plan, spent, costs_are_flops=costs_are_flops, measured=measured),
         *remark,
     )
+
+
+def _epochs(plan: SizePlan) -> str:
+    number = plan.num_epochs - 1 + plan.inputs.last_epoch
+    return f"{number:.4g} epoch{'' if number == 1 else 's'}"
 
 
 def _rows(

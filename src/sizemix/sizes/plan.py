@@ -55,6 +55,7 @@ class PlanInputs:
         shares: configured share of each size, by epoch.
         shapes: what a step holds at each size.
         cost: training cost of one augmented image at each size and at the base size, in any unit.
+        last_epoch: the part of a pass that the last epoch makes.
     """
 
     num_images: int
@@ -66,6 +67,7 @@ class PlanInputs:
     shares: tuple[Mapping[int, float], ...]
     shapes: Mapping[int, StepShape]
     cost: Mapping[int, float]
+    last_epoch: float = 1.0
 
 
 def plan_run(
@@ -80,6 +82,7 @@ def plan_run(
     num_shards: int = 1,
     share_of: str = "images",
     cost: Mapping[int, float] | None = None,
+    last_epoch: float = 1.0,
     fitting: Mapping[int, int] | None = None,
 ) -> "SizePlan":
     """Plans a run whose steps follow a budget; arguments as in step_shapes and plan_sizes.
@@ -105,6 +108,7 @@ def plan_run(
         num_shards=num_shards,
         share_of=share_of,
         cost=cost,
+        last_epoch=last_epoch,
     )
 
 
@@ -119,6 +123,7 @@ def plan_sizes(
     num_shards: int = 1,
     share_of: str = "images",
     cost: Mapping[int, float] | None = None,
+    last_epoch: float = 1.0,
 ) -> "SizePlan":
     """Plans a run.
 
@@ -132,12 +137,16 @@ def plan_sizes(
         num_shards: ranks times micro-batches.
         share_of: what the shares count.
         cost: training cost of one augmented image by size; None counts pixels.
+        last_epoch: the part of a pass that the last epoch makes, so that a run may have any length.
 
     Raises:
-        UserError: fewer than one epoch, steps too large for the training data, or a schedule whose shares are none.
+        UserError: fewer than one epoch, a last one that is no part of one, steps too large for the training data, or a
+            schedule whose shares are none.
     """
     if num_epochs < 1:
         raise UserError(f"trainer.max_epochs: expected at least 1, got {num_epochs}.")
+    if not 0 < last_epoch <= 1:
+        raise UserError(f"training.last_epoch: expected a part of an epoch, above 0 and at most 1, got {last_epoch}.")
     largest = max(shapes.values(), key=lambda shape: shape.global_batch_size)
     if largest.global_batch_size > num_images:
         raise UserError(
@@ -156,6 +165,7 @@ def plan_sizes(
             shares=tuple(_checked(schedule.shares(epoch), schedule, epoch) for epoch in range(num_epochs)),
             shapes=shapes,
             cost={size: float(size**2) for size in sizes} if cost is None else {size: cost[size] for size in sizes},
+            last_epoch=last_epoch,
         )
     )
 
@@ -164,7 +174,7 @@ class SizePlan:
     """All steps of a run, epoch after epoch.
 
     Images come from one stream of passes; an epoch is a whole number of steps that makes about one pass, and what it
-    leaves over comes first in the next.
+    leaves over comes first in the next. The last epoch may be a part of one.
     """
 
     def __init__(self, inputs: PlanInputs) -> None:
@@ -285,7 +295,8 @@ def _sizes_by_epoch(inputs: PlanInputs) -> list[NDArray[np.int64]]:
     for epoch, configured in enumerate(inputs.shares):
         shares = image_shares(configured, share_of=inputs.share_of, shapes=inputs.shapes, cost=inputs.cost)
         left_over = sum(images for size, images in owed.items() if size not in shares)
-        owed = {size: owed.get(size, 0.0) + share * (inputs.num_images + left_over) for size, share in shares.items()}
+        images = inputs.num_images * (inputs.last_epoch if epoch == len(inputs.shares) - 1 else 1.0)
+        owed = {size: owed.get(size, 0.0) + share * (images + left_over) for size, share in shares.items()}
         steps = allocate_steps(owed, shapes=inputs.shapes)
         for size, number in steps.items():
             owed[size] -= number * inputs.shapes[size].global_batch_size

@@ -138,6 +138,46 @@ def ramp(
     return SizeByEpoch((*(size(epoch) for epoch in range(num_epochs - 1)), base_size))
 
 
+def finetuned(
+    *,
+    base_size: int,
+    num_epochs: int,
+    last_part: float,
+    relative_size: float,
+    multiple_of: int = 1,
+) -> SizeByEpoch:
+    """The base size, and in the last epochs another: FixRes fine-tunes a part of the network at the size of the test.
+
+    (Touvron et al. 2019, arXiv 1906.06423, section 3.3; training.train_only_part freezes the rest in those epochs.)
+
+    Args:
+        base_size: side in pixels of the first epochs.
+        num_epochs: epochs of the run.
+        last_part: of the epochs that have the other size.
+        relative_size: the other size as a multiple of base_size, rounded to multiple_of.
+        multiple_of: what every size must be a multiple of.
+
+    Raises:
+        UserError: sizes or a part that do not fit.
+    """
+    _check_epochs(num_epochs, 2)
+    other = rounded(relative_size * base_size, multiple_of)
+    chosen_sizes(base_size=base_size, image_sizes=[base_size], relative_sizes=None, multiple_of=multiple_of)
+    last = last_epochs(last_part, num_epochs)
+    return SizeByEpoch((base_size,) * (num_epochs - last) + (other,) * last)
+
+
+def last_epochs(part: float, num_epochs: int) -> int:
+    """How many epochs the last part of a run has, one at least and not all.
+
+    Raises:
+        UserError: no part.
+    """
+    if not 0 < part < 1:
+        raise UserError(f"training.train_only_part: expected a part of the run, above 0 and under 1, got {part}.")
+    return min(num_epochs - 1, max(1, round(part * num_epochs)))
+
+
 def alternating(
     *,
     base_size: int,

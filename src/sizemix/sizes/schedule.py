@@ -69,17 +69,20 @@ def mixed(
     return MixedSizes(sizes, tuple(shares) if shares is not None else (1 / len(sizes),) * len(sizes))
 
 
-def fixed(*, base_size: int, multiple_of: int = 1) -> MixedSizes:
+def fixed(*, base_size: int, relative_size: float = 1.0, multiple_of: int = 1) -> MixedSizes:
     """One size for the whole run.
 
     Args:
-        base_size: side in pixels.
-        multiple_of: what it must be a multiple of.
+        base_size: side in pixels that costs are compared with.
+        relative_size: the size trained at, as a multiple of base_size, rounded to multiple_of; 1 takes base_size as
+            it is.
+        multiple_of: what the size must be a multiple of.
 
     Raises:
         UserError: it is none.
     """
-    return mixed(base_size=base_size, image_sizes=[base_size], multiple_of=multiple_of)
+    size = base_size if relative_size == 1 else rounded(relative_size * base_size, multiple_of)
+    return mixed(base_size=base_size, image_sizes=[size], multiple_of=multiple_of)
 
 
 def size_range(

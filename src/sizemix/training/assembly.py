@@ -28,11 +28,14 @@ from sizemix.models.trainable import train_only
 from sizemix.runs.folder import RunFolder
 from sizemix.runs.metrics import MetricsCsv
 from sizemix.sizes.schedule import SizeSchedule
-from sizemix.training.callbacks import run_callbacks
+from sizemix.training.callbacks import finetuning_of, run_callbacks
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
-from sizemix.training.images import open_dataset, serve
+from sizemix.training.forecast import images_of
+from sizemix.training.images import open_dataset, rank_before_training, serve
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
+from sizemix.training.matching import kept_step_seconds, with_matched_length
+from sizemix.training.measured_steps import steps_on_device
 from sizemix.training.plan_inputs import plan_settings, size_schedule
 from sizemix.training.quiet import quieten
 
@@ -76,6 +79,8 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
     schedule = size_schedule(config)
     dataset = open_dataset(config, folder)
     net, cost = _network(config, folder, schedule, num_classes=len(dataset.class_names))
+    config = _of_matched_length(config, folder, dataset, net=net, cost=cost)
+    schedule = size_schedule(config)
     preprocessing = _preprocessing(config, net, dataset)
     fitting = FittingBatches(net, folder.fitting_csv)
     scheduler = SizeScheduler(schedule, **plan_settings(config), cost=cost, fitting=fitting)
@@ -85,6 +90,7 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         config,
         folder,
         scheduler=scheduler,
+        net=net,
         num_sizes=len(schedule.image_sizes),
         dataset=dataset,
         val_metric=model.val_metric,
@@ -101,6 +107,24 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         best=callbacks.best,
         last=callbacks.last,
         data_wait=callbacks.data_wait,
+    )
+
+
+def _of_matched_length(
+    config: DictConfig, folder: RunFolder, dataset: DataSource, *, net: nn.Module, cost: Mapping[int, float]
+) -> DictConfig:
+    """The configuration with as many epochs as option match wants."""
+
+    def measure(local_images: Mapping[int, int]) -> dict[int, float]:
+        trainer, micro_batches = idle_trainer(config), config.trainer.accumulate_grad_batches
+        steps = steps_on_device(net, trainer, local_images=local_images, micro_batches=micro_batches, flops=cost)
+        return {size: step.seconds for size, step in steps.items()}
+
+    return with_matched_length(
+        config,
+        num_images=images_of(config, dataset).num_images,
+        cost=cost,
+        step_seconds=kept_step_seconds(measure, folder, rank=rank_before_training()),
     )
 
 
@@ -160,6 +184,7 @@ def _classifier(
         average=recipe.averaging_half_life is not None,
         class_weights=balanced_class_weights(dataset.train.targets, num_classes) if weighted else None,
         frozen_norms=_frozen_norms(config, net),
+        finetuning=finetuning_of(config),
     )
 
 
@@ -181,8 +206,8 @@ def _preprocessing(config: DictConfig, net: nn.Module, dataset: DataSource) -> P
 
 
 def _frozen_norms(config: DictConfig, net: nn.Module) -> list[nn.Module]:
-    part = config.training.train_only
-    return [] if part is None else train_only(net, part)
+    part, only_at_the_end = config.training.train_only, config.training.train_only_part is not None
+    return [] if part is None or only_at_the_end else train_only(net, part)
 
 
 def _additional_logger(config: DictConfig, folder: RunFolder) -> list[Any]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytorch_lightning as pl
 from omegaconf import DictConfig
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint, Timer
+from torch import nn
 
 from sizemix.callbacks.averaging import WeightAveraging
 from sizemix.callbacks.data_wait import DataWait
@@ -14,6 +15,7 @@ from sizemix.callbacks.epoch_lines import EpochLines
 from sizemix.callbacks.expected_end import ExpectedEnd
 from sizemix.callbacks.finite import FiniteTraining
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
+from sizemix.callbacks.late_freezing import LateFreezing
 from sizemix.callbacks.memory_check import MemoryCheck
 from sizemix.callbacks.progress import SizeProgressBar
 from sizemix.callbacks.rank_statistics import RankStatistics
@@ -25,9 +27,12 @@ from sizemix.callbacks.unreadable import SharedUnreadable
 from sizemix.checkpointing.last import LastCheckpoint
 from sizemix.data.sources import DataSource
 from sizemix.errors import UserError
+from sizemix.models.trainable import trained_part
 from sizemix.runs.folder import RunFolder
 from sizemix.runs.metrics import MetricsCsv
+from sizemix.sizes.progressive import last_epochs
 from sizemix.training.images import evaluated_batches
+from sizemix.training.optim import Finetuning
 
 _SGD = ("sgd", "momentum", "nesterov")
 
@@ -58,6 +63,7 @@ def run_callbacks(
     scheduler: SizeScheduler,
     num_sizes: int,
     dataset: DataSource,
+    net: nn.Module,
     val_metric: str,
     metrics: MetricsCsv,
 ) -> RunCallbacks:
@@ -67,6 +73,7 @@ def run_callbacks(
         config: the run's.
         folder: takes the checkpoints.
         scheduler: holds the plan; goes first, as others ask it.
+        net: as it trains.
         num_sizes: training sizes of the run.
         dataset: the images.
         val_metric: key of the validation accuracy.
@@ -93,6 +100,7 @@ def run_callbacks(
         MemoryCheck(scheduler, evaluated=evaluated_batches(config, dataset)),
         Determinism(config.seed),
         finite,
+        *_late_freezing(config, net),
         *_smoothing(config, num_sizes=num_sizes),
         *_averaging(config),
         *_early_stopping(config, val_metric),
@@ -138,6 +146,30 @@ def _smoothing(config: DictConfig, *, num_sizes: int) -> list[pl.Callback]:
             "smoothing rescales every gradient and so undoes the scale; leave one out, or use lr_scaling."
         )
     return [GradientSmoothing()] if wanted else []
+
+
+def finetuning_of(config: DictConfig) -> Finetuning | None:
+    """The last epochs, in which only a part of the network trains; None: there are no such epochs.
+
+    Raises:
+        UserError: options that do not go together.
+    """
+    training = config.training
+    if training.train_only_part is None:
+        return None
+    if training.train_only is None:
+        raise UserError(
+            f"training.train_only_part: expected training.train_only with {training.train_only_part}, got none; say "
+            "what trains in that part, as head_and_last_norm."
+        )
+    return Finetuning(last_epochs(training.train_only_part, config.trainer.max_epochs), training.train_only_lr_factor)
+
+
+def _late_freezing(config: DictConfig, net: nn.Module) -> list[pl.Callback]:
+    finetuning = finetuning_of(config)
+    if finetuning is None:
+        return []
+    return [LateFreezing(trained_part(net, config.training.train_only), num_epochs=finetuning.num_epochs)]
 
 
 def _averaging(config: DictConfig) -> list[pl.Callback]:

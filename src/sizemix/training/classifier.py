@@ -18,7 +18,14 @@ from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
 from sizemix.models.averaging import averaged_copy
 from sizemix.sizes.plan import SizePlan
-from sizemix.training.optim import BatchScaling, LRSchedule, batch_factor, build_optimizer, lr_factor_by_step
+from sizemix.training.optim import (
+    BatchScaling,
+    Finetuning,
+    LRSchedule,
+    batch_factor,
+    build_optimizer,
+    lr_factor_by_step,
+)
 
 
 class ImageClassifier(pl.LightningModule):
@@ -40,6 +47,7 @@ class ImageClassifier(pl.LightningModule):
             is validated.
         class_weights: (num_classes,) weights of the loss.
         frozen_norms: normalisation layers that do not train, whose statistics stay.
+        finetuning: a last part of the run with a learning rate of its own.
     """
 
     def __init__(
@@ -59,6 +67,7 @@ class ImageClassifier(pl.LightningModule):
         average: bool = False,
         class_weights: Tensor | None = None,
         frozen_norms: Sequence[nn.Module] = (),
+        finetuning: Finetuning | None = None,
     ) -> None:
         super().__init__()
         if not 0 <= label_smoothing < 1:
@@ -70,6 +79,7 @@ class ImageClassifier(pl.LightningModule):
         self._architecture = dict(architecture)
         self._preprocessing = None if preprocessing is None else asdict(preprocessing)
         self._frozen_norms = tuple(frozen_norms)
+        self._finetuning = finetuning
         self.val_metric = f"val/top1@{val_size}"
         self._optimizer = optimizer
         self._lr_schedule = lr_schedule
@@ -122,7 +132,11 @@ class ImageClassifier(pl.LightningModule):
         """The optimizer, with a learning rate for every step of the plan."""
         optimizer = build_optimizer(self.net, self._optimizer)
         factor = lr_factor_by_step(
-            self._lr_schedule, self._plan, scaling=self._lr_scaling, base_batch_size=self._base_batch_size
+            self._lr_schedule,
+            self._plan,
+            scaling=self._lr_scaling,
+            base_batch_size=self._base_batch_size,
+            finetuning=self._finetuning,
         )
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

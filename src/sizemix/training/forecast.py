@@ -12,7 +12,8 @@ from sizemix.sizes.schedule import SizeSchedule
 from sizemix.sizes.spending import MeasuredStep
 from sizemix.training.cost_cache import cached_costs
 from sizemix.training.instantiate import instantiate, plain, without
-from sizemix.training.plan_inputs import num_devices, plan_settings, size_schedule, source_settings
+from sizemix.training.matching import local_images_of, with_matched_length
+from sizemix.training.plan_inputs import num_shards, plan_settings, size_schedule, source_settings
 
 if TYPE_CHECKING:
     from sizemix.data.sources import DataSource
@@ -78,19 +79,26 @@ def forecast(config: DictConfig, images: Images, *, probe: bool) -> Forecast:
     Raises:
         UserError: anything in the configuration that does not fit, or no memory for the largest step.
     """
+    cost = _costs(config, size_schedule(config), num_classes=images.num_classes)
+
+    def measured(local_images: Mapping[int, int]) -> Mapping[int, MeasuredStep]:
+        return _measured(config, local_images, flops=cost, num_classes=images.num_classes)
+
+    def step_seconds(local_images: Mapping[int, int]) -> dict[int, float]:
+        return {size: step.seconds for size, step in measured(local_images).items()}
+
+    config = with_matched_length(config, num_images=images.num_images, cost=cost, step_seconds=step_seconds)
     schedule = size_schedule(config)
-    num_ranks = num_devices(config) * config.trainer.num_nodes
-    micro_batches = config.trainer.accumulate_grad_batches
     plan = plan_run(
         schedule,
         **plan_settings(config),
         num_images=images.num_images,
         num_epochs=config.trainer.max_epochs,
-        num_shards=num_ranks * micro_batches,
-        cost=_costs(config, schedule, num_classes=images.num_classes),
+        num_shards=num_shards(config),
+        cost=cost,
         fitting=_fitting(config, schedule, images) if config.sizes.budget == MEMORY else None,
     )
-    return Forecast(plan, _measured(config, plan, images, micro_batches=micro_batches) if probe else None)
+    return Forecast(plan, measured(local_images_of(plan)) if probe else None)
 
 
 def _costs(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> Mapping[int, float]:
@@ -121,27 +129,16 @@ def _fitting(config: DictConfig, schedule: SizeSchedule, images: Images) -> Mapp
     return FittingBatches(net)(trainer, image_sizes=schedule.image_sizes, num_images=images.num_images)
 
 
-def _measured(config: DictConfig, plan: SizePlan, images: Images, *, micro_batches: int) -> Mapping[int, MeasuredStep]:
-    from sizemix.callbacks.memory_check import sharing_ranks
-    from sizemix.models.memory import check_memory, optimizer_bytes
-    from sizemix.models.speed import affordable_images, measured_steps
+def _measured(
+    config: DictConfig, local_images: Mapping[int, int], *, flops: Mapping[int, float], num_classes: int
+) -> Mapping[int, MeasuredStep]:
     from sizemix.training.assembly import idle_trainer, trainable_network
+    from sizemix.training.measured_steps import steps_on_device
 
-    net, trainer = trainable_network(config, num_classes=images.num_classes), idle_trainer(config)
-    local_images = {
-        size: shape.global_batch_size * shape.num_repeats // plan.inputs.num_shards
-        for size, shape in plan.inputs.shapes.items()
-    }
-    device, autocast = trainer.strategy.root_device, trainer.precision_plugin.forward_context
-    together = {size: sharing_ranks(trainer) * number for size, number in local_images.items()}
-    check_memory(net, image_sizes=together, device=device, autocast=autocast)
-    affordable = affordable_images(local_images, flops=plan.inputs.cost, device=device)
-    speeds = measured_steps(net, affordable, device=device, autocast=autocast)
-    kept = optimizer_bytes(net)
-    return {
-        size: MeasuredStep(
-            seconds=micro_batches * local_images[size] / speed.images_per_second,
-            peak_bytes=None if speed.peak_bytes is None else speed.peak_bytes + kept,
-        )
-        for size, speed in speeds.items()
-    }
+    return steps_on_device(
+        trainable_network(config, num_classes=num_classes),
+        idle_trainer(config),
+        local_images=local_images,
+        micro_batches=config.trainer.accumulate_grad_batches,
+        flops=flops,
+    )

@@ -64,7 +64,13 @@ def serve(config: DictConfig, dataset: DataSource, preprocessing: Preprocessing)
             rand_augment=None if augment.rand_augment is None else plain(augment.rand_augment),
             color_jitter=augment.color_jitter,
         ),
-        mixing=Mixing(erasing=augment.erasing, mixup=augment.mixup, cutmix=augment.cutmix),
+        mixing=Mixing(
+            erasing=augment.erasing,
+            mixup=augment.mixup,
+            cutmix=augment.cutmix,
+            rescale=tuple(augment.rescale or ()),
+            rescale_shares=tuple(augment.rescale_shares or ()),
+        ),
         oversample=config.training.imbalance == "oversample",
         preprocessing=preprocessing,
         eval_batch_size=config.evaluation.batch_size,
@@ -104,13 +110,13 @@ def _num_workers(config: DictConfig) -> int:
 def _wait_for_rank_zero(folder: RunFolder) -> None:
     """Returns when there is a split, or at once on rank 0, which makes it."""
     deadline = time.monotonic() + _SECONDS_FOR_RANK_ZERO
-    while _rank() and not folder.split_csv.exists():
+    while rank_before_training() and not folder.split_csv.exists():
         if time.monotonic() > deadline:
             raise UserError(f"expected {folder.split_csv} from rank 0 within an hour; see what rank 0 says.")
         time.sleep(0.2)
 
 
-def _rank() -> int:
+def rank_before_training() -> int:
     """Before there is a process group: Lightning reads the launcher's environment variables."""
     rank: int = rank_zero_only.rank  # type: ignore[attr-defined]
     return rank

@@ -75,8 +75,30 @@ class StepLR:
         return float(self.gamma**passed)
 
 
+@dataclass(frozen=True)
+class Finetuning:
+    """A last part of a run with a learning rate of its own, which falls to 0 along half a cosine.
+
+    Args:
+        num_epochs: last epochs of the run.
+        factor: of the peak learning rate, that it begins with.
+    """
+
+    num_epochs: int
+    factor: float
+
+    def starts_at(self, plan: SizePlan) -> int:
+        """The first step of that part."""
+        return sum(plan.epoch_length(epoch) for epoch in range(plan.num_epochs - self.num_epochs))
+
+
 def lr_factor_by_step(
-    schedule: LRSchedule, plan: SizePlan, *, scaling: BatchScaling = "none", base_batch_size: int = 1
+    schedule: LRSchedule,
+    plan: SizePlan,
+    *,
+    scaling: BatchScaling = "none",
+    base_batch_size: int = 1,
+    finetuning: Finetuning | None = None,
 ) -> Callable[[int], float]:
     """The factor at every step of a plan, by the images seen before it: uneven batches do not bend the schedule.
 
@@ -85,12 +107,19 @@ def lr_factor_by_step(
         plan: the run's plan.
         scaling: whether a step's learning rate also follows its batch, see batch_factor.
         base_batch_size: source images of a step whose learning rate is the configured one.
+        finetuning: a last part of its own, before which the schedule comes to its end.
     """
+    boundary = plan.images_seen if finetuning is None else plan.images_before(finetuning.starts_at(plan))
+
+    def by_images(images: int) -> float:
+        if finetuning is None or images < boundary:
+            return schedule.factor(images / boundary)
+        progress = (images - boundary) / (plan.images_seen - boundary)
+        return finetuning.factor * CosineLR().factor(progress)
 
     def factor(step: int) -> float:
-        progress = plan.images_before(min(step, plan.num_steps)) / plan.images_seen
         batch = plan.spec(min(step, plan.num_steps - 1)).global_batch_size
-        return schedule.factor(progress) * batch_factor(scaling, batch / base_batch_size)
+        return by_images(plan.images_before(min(step, plan.num_steps))) * batch_factor(scaling, batch / base_batch_size)
 
     return factor
 

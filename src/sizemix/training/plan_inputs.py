@@ -32,7 +32,13 @@ def plan_settings(config: DictConfig) -> dict[str, Any]:
         "base_batch_size": config.recipe.base_batch_size,
         "seed": config.seed,
         "share_of": config.sizes.share_of,
+        "last_epoch": config.training.last_epoch,
     }
+
+
+def num_shards(config: DictConfig) -> int:
+    """Parts that a step is cut into: ranks times micro-batches."""
+    return int(num_devices(config) * config.trainer.num_nodes * config.trainer.accumulate_grad_batches)
 
 
 def num_devices(config: DictConfig) -> int:
