@@ -119,8 +119,9 @@ def bootstrap_errors(differences: NDArray[np.int8], *, num_resamples: int = 2000
     """Standard errors, (sizes,), of the mean differences over seeds and images; arguments as above.
 
     Seeds and images are drawn independently of each other, as every seed is tested on the same images: the pigeonhole
-    bootstrap (Owen 2007, Annals of Applied Statistics 1), whose variance is too large rather than too small. Few seeds drawn from
-    themselves vary too little, by (K - 1) / K; their weights are stretched to make up for it (Rao & Wu 1988, JASA 83).
+    bootstrap (Owen 2007, Annals of Applied Statistics 1), whose variance is too large rather than too small. Few seeds
+    drawn from themselves vary too little, by (K - 1) / K; their weights are stretched to make up for it (Rao & Wu 1988,
+    JASA 83).
     """
     seeds, sizes, images = differences.shape
     by_image = differences.reshape(seeds * sizes, images).T.astype(np.float32)  # (images, seeds x sizes)
