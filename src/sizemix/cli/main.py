@@ -14,6 +14,7 @@ COMMANDS = {
     "pack": "turn a folder of photos into a few large files from which small crops are read fast",
     "evaluate": "measure accuracy and cost at every size, and advise which one to deploy",
     "predict": "classify images by a run's network",
+    "export": "write a run's network for timm, ONNX or torch, without sizemix",
     "cascade": "find out whether showing images small first, and larger only where unsure, pays",
     "doctor": "look at software, machine, images and network; say what is wrong and what to do",
     "compare": "show finished runs side by side on one page: what differs, where, how surely, at what cost",

@@ -1,0 +1,59 @@
+"""Whether what has been written answers as the run's network does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from sizemix.errors import UserError
+
+TOLERANCE = 1e-3  # of the largest logit, or of 1 where all are smaller; kernels add in other orders
+
+
+@dataclass(frozen=True)
+class Checked:
+    """An export that agrees with its network.
+
+    Attributes:
+        image_sizes: sides in pixels that were tried.
+        largest_difference: of two logits, in parts of the largest logit, or of 1 where all are smaller.
+    """
+
+    image_sizes: tuple[int, ...]
+    largest_difference: float
+
+    def __str__(self) -> str:
+        sizes = ", ".join(map(str, self.image_sizes))
+        return (
+            f"checked at {sizes} px: logits differ by {self.largest_difference:.1g} at most, allowed are {TOLERANCE:g}"
+        )
+
+
+def check(net: nn.Module, exported: Callable[[Tensor], Tensor], image_sizes: Sequence[int], *, name: str) -> Checked:
+    """Compares logits on random images, in batches of 1, 2, 3 at one size after the other.
+
+    Args:
+        net: the run's network.
+        exported: what has been read from the files again; likewise images to logits.
+        image_sizes: sides in pixels.
+        name: what the message calls the export.
+
+    Raises:
+        UserError: they differ by more than TOLERANCE.
+    """
+    largest = 0.0
+    generator = torch.Generator().manual_seed(0)
+    for number, size in enumerate(image_sizes, start=1):
+        images = torch.randn(number, 3, size, size, generator=generator)
+        with torch.inference_mode():
+            expected = net(images)
+        found = exported(images)
+        deviation = float((found - expected).abs().max() / expected.abs().max().clamp(min=1))
+        if not deviation <= TOLERANCE:  # nor nan
+            raise UserError(
+                f"expected {name} to agree with the run's network within {TOLERANCE:g} of its largest logit, got a "
+                f"difference of {deviation:.2g} at {size} px; nothing is written, take another --format."
+            )
+        largest = max(largest, deviation)
+    return Checked(tuple(image_sizes), largest)

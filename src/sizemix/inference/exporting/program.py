@@ -1,0 +1,65 @@
+"""A network as a torch.export program: any batch, and any height and width where it can be."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from torch.export import Dim, ExportedProgram
+
+from sizemix.errors import UserError
+from sizemix.inference.exporting.checking import Checked, check
+from sizemix.inference.exporting.subject import Subject
+
+AXES = {0: "batch", 2: "height", 3: "width"}  # of images (batch, 3, height, width)
+
+
+@dataclass(frozen=True)
+class Traced:
+    """A program that answers as its network does.
+
+    Attributes:
+        program: images (batch, 3, height, width) to logits.
+        axes: names of the input's axes that may have any length.
+        checked: sizes that it takes, and how well it agrees.
+    """
+
+    program: ExportedProgram
+    axes: Mapping[int, str]
+    checked: Checked
+
+    @property
+    def fixed_input_size(self) -> bool:
+        """Whether it takes images of one size alone."""
+        return len(self.axes) == 1
+
+
+def traced(subject: Subject) -> Traced:
+    """Traces with a free height and width; where torch cannot, or the network takes one size alone, with a free batch.
+
+    Raises:
+        UserError: torch cannot follow the network.
+    """
+    if len(subject.image_sizes) > 1:
+        try:
+            return _traced(subject, AXES, subject.image_sizes)
+        except Exception:  # whatever torch raises on code that depends on the size
+            pass
+    try:
+        return _traced(subject, {0: AXES[0]}, (subject.image_size,))
+    except UserError:
+        raise
+    except Exception as error:  # the same on any code
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(
+            f"torch.export cannot follow {subject.architecture} ({type(error).__name__}: {reason}); take --format timm."
+        ) from error
+
+
+def _traced(subject: Subject, axes: Mapping[int, str], image_sizes: tuple[int, ...]) -> Traced:
+    images = torch.zeros(2, 3, subject.image_size, subject.image_size)  # a batch of 1 would be taken for a constant
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's of its own affairs
+        program = torch.export.export(subject.net, (images,), dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),))
+        loaded = program.module()
+        return Traced(program, axes, check(subject.net, loaded, image_sizes, name="torch's program"))

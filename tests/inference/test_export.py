@@ -1,0 +1,227 @@
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from sizemix.cli.export import main
+from sizemix.data.preprocessing import Preprocessing
+from sizemix.errors import UserError
+from sizemix.inference.exporting import onnx_file
+from sizemix.inference.exporting.checking import check
+from sizemix.inference.exporting.export import FORMATS, export
+from sizemix.inference.exporting.program import traced
+from sizemix.inference.exporting.subject import Subject
+from sizemix.inference.loading import load
+
+# Reads images.npz beside the export, and answers without sizemix.
+_WITHOUT_US = """
+import json, sys
+sys.modules["sizemix"] = None
+import numpy as np, torch
+kind, folder = sys.argv[1:]
+if kind == "timm":
+    import timm
+    net = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+elif kind == "torch":
+    net = torch.export.load(f"{folder}/model.pt2").module()
+else:
+    import onnxruntime
+    session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
+    told = session.get_modelmeta().custom_metadata_map
+    assert json.loads(told["label_names"]) == json.load(open(f"{folder}/config.json"))["label_names"]
+    assert {"mean", "std", "input_size", "interpolation", "crop_pct"} <= set(told)
+    net = lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
+images = np.load(f"{folder}/../images.npz")
+with torch.no_grad():
+    logits = {size: net(torch.from_numpy(images[size])).numpy() for size in images.files}
+np.savez(f"{folder}/../logits.npz", **logits)
+"""
+
+
+def answers_without_us(kind, folder, images):
+    """What the export says of images by size, asked of a process that cannot import sizemix."""
+    np.savez(folder.parent / "images.npz", **{str(size): value.numpy() for size, value in images.items()})
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _WITHOUT_US, kind, str(folder)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found = np.load(folder.parent / "logits.npz")
+    return {size: torch.from_numpy(found[str(size)]) for size in images}
+
+
+def random_images(*sizes, batch=3):
+    generator = torch.Generator().manual_seed(1)
+    return {size: torch.randn(batch, 3, size, size, generator=generator) for size in sizes}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_without_sizemix_it_answers_as_the_run_does_at_three_sizes(photo_run, photos, kind, tmp_path):
+    done = export(photo_run.path, format=kind, image_size=96, out=tmp_path / "out")
+    assert done.checked.image_sizes == (96, 64, 192)
+    classifier = load(photo_run.path, image_size=96)
+    shown = torch.stack([classifier.transform(path) for path in sorted(photos.rglob("*.jpg"))[:5]])
+    images = {96: shown, **random_images(64, 128, 160)}
+    found = answers_without_us(kind, done.folder, images)
+    for size in images:
+        with torch.no_grad():
+            expected = classifier(images[size])
+        assert torch.equal(found[size].argmax(1), expected.argmax(1))
+        assert torch.allclose(found[size], expected, atol=1e-4)
+    told = json.loads((done.folder / "config.json").read_text())
+    assert told["pretrained_cfg"]["input_size"] == [3, 96, 96]
+    assert told["pretrained_cfg"]["fixed_input_size"] is False
+    assert told["label_names"] == list(classifier.class_names)
+    assert told["pretrained_cfg"]["mean"] == list(classifier.preprocessing.mean)
+
+
+@pytest.mark.parametrize("kind", ["onnx", "torch"])
+def test_each_size_has_its_own_statistics_baked_in(small_run, kind, tmp_path):
+    images = random_images(12, 16, 20)
+    for size in (12, 20):
+        done = export(small_run.path, format=kind, image_size=size, out=tmp_path / f"{size}")
+        classifier = load(small_run.path, image_size=size)
+        found = answers_without_us(kind, done.folder, images)
+        for at in images:
+            with torch.no_grad():
+                assert torch.allclose(found[at], classifier(images[at]), atol=1e-4)
+
+
+def test_our_own_network_says_what_timm_needs_to_know_of(small_run, tmp_path, capsys):
+    assert main([str(small_run.path), "--format", "timm", "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert "import timm, sizemix.models  # timm alone knows no resnet20_cifar" in shown
+    names: dict[str, object] = {}
+    exec(shown.split("\n", 1)[1], names)
+    images = random_images(16)[16]
+    assert torch.allclose(names["net"](images), load(small_run.path)(images), atol=1e-5)
+
+
+def test_the_card_tells_accuracy_cost_training_and_how_to_load(small_run, tmp_path, capsys):
+    assert main([str(small_run.path), "--format", "torch", "--image-size", "16", "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    assert f"Written: {tmp_path}/out/README.md, config.json, model.pt2, for 16 px (checked at 16, 12, 20 px" in shown
+    assert len(shown.splitlines()) == 3
+    card = (tmp_path / "out" / "README.md").read_text()
+    for part in ("library_name: pytorch", "Fashion-MNIST", "| **16 px** |", "12 px 5", "opt sgd", "random weights",
+                 'torch.export.load("model.pt2")', "for another size export again"):  # fmt: skip
+        assert part in card
+    assert str(tmp_path) not in card
+
+
+def test_it_goes_into_the_run_at_the_advised_size_and_is_replaced_by_itself_alone(copied):
+    advised = json.loads(copied.summary_file.read_text())["advice"]["image_size"]
+    folder = export(copied.path, format="torch").folder
+    assert folder == copied.path / "export" / f"torch-{advised}"
+    assert export(copied.path, format="torch").folder == folder
+    assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name], "nothing is left beside it"
+    assert all(path.stat().st_mode & 0o044 for path in folder.iterdir())
+    (folder / "notes.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"which holds notes.txt; give another"):
+        export(copied.path, format="torch")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--image-size", "14"], "evaluation.eval_sizes=[14]' makes them"),
+        (["--image-size", "0"], "--image-size: expected a positive number of pixels, got 0"),
+        (["--out", "taken"], "which holds config.json; give another"),
+        (["--out", "file"], "which is a file"),
+        (["--out", "file/below"], "--out: expected a folder to write to"),
+    ],
+)
+def test_mistakes_are_sentences(small_run, tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / "config.json").write_text("{}")
+    (tmp_path / "file").touch()
+    assert main([str(small_run.path), "--format", "torch", *arguments]) == 2
+    assert said in capsys.readouterr().err
+
+
+def test_a_run_that_is_none_and_one_that_has_not_finished_are_refused(copied, tmp_path, capsys):
+    copied.summary_file.unlink()
+    for run, said in ((tmp_path / "nothing", "expected a run folder"), (copied.path, "expected a finished run")):
+        assert main([str(run), "--format", "torch"]) == 2
+        assert said in capsys.readouterr().err
+
+
+def test_a_network_of_ones_own_is_no_timm_folder(copied, monkeypatch):
+    config = copied.config()
+    config.model._target_ = "sizemix.models.resnet_cifar.resnet20_cifar"
+    del config.model.drop_path_rate, config.model.kwargs, config.model.name
+    copied.save_config(config)
+    with pytest.raises(UserError, match=r"a network that timm builds, got .*; take --format torch or onnx"):
+        export(copied.path, format="timm")
+    assert not list(copied.path.glob("export/*"))
+
+
+def test_without_the_extra_the_command_says_what_to_install(small_run, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main([str(small_run.path), "--format", "onnx", "--out", str(tmp_path / "out")]) == 2
+    assert "--format onnx needs onnxruntime; pip install sizemix[onnx]." in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+class _Fixed(nn.Module):
+    """Takes 32 px alone, as a position embedding of one length does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 8, stride=8)
+        self.position = nn.Parameter(torch.randn(1, 8, 4, 4))
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, images):
+        return self.head((self.conv(images) + self.position).relu().mean((2, 3)))
+
+
+class _Branching(_Fixed):
+    """Takes every size, but decides by it."""
+
+    def forward(self, images):
+        features = self.conv(images)
+        return self.head(features.mean((2, 3)) if images.shape[2] > 40 else features.amax((2, 3)))
+
+
+@pytest.mark.parametrize(("net", "image_sizes"), [(_Fixed(), (32,)), (_Branching(), (32, 64, 96))])
+def test_a_network_that_cannot_have_dynamic_sizes_is_exported_for_one(net, image_sizes, tmp_path):
+    seen = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    from omegaconf import OmegaConf
+
+    config = OmegaConf.create({"model": {"_target_": "mine"}})
+    subject = Subject(
+        net.eval(), 32, image_sizes, "mine", False, seen, ("a", "b"), config, {"name": "mine", "data": "nothing"}
+    )
+    found = traced(subject)
+    assert found.fixed_input_size
+    assert found.checked.image_sizes == (32,)
+    assert onnx_file.write_onnx(subject, tmp_path).image_sizes == (32,)
+    told = json.loads((tmp_path / "config.json").read_text())
+    assert told["pretrained_cfg"]["fixed_input_size"] is True
+
+
+def test_an_export_that_disagrees_is_refused():
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    assert check(net, net, (8, 16), name="it").largest_difference == 0
+    for wrong in (0.01, float("nan")):
+        with pytest.raises(UserError, match=r"expected it to agree .* at 8 px; nothing is written"):
+            check(net, lambda images, wrong=wrong: net(images) + wrong, (8,), name="it")
+
+
+def test_what_fails_leaves_the_earlier_export_as_it_was(copied, monkeypatch):
+    folder = export(copied.path, format="torch").folder
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fails(*_, **__):
+        raise OSError(5, "gone", "disk")
+
+    monkeypatch.setattr(torch.export, "save", fails)
+    assert main([str(copied.path), "--format", "torch"]) == 2
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+    assert os.listdir(folder.parent) == [folder.name]
