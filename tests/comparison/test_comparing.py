@@ -106,6 +106,16 @@ def test_training_at_one_size_is_the_baseline_unless_another_is_named(fake_run, 
         compare([tmp_path], baseline="resnet")
 
 
+def test_a_specialist_for_another_size_is_not_the_baseline(fake_run, tmp_path):
+    for seed in (0, 1):
+        summary = (
+            fake_run(f"s{seed}", _LEVEL, "sizes=fixed", "sizes.relative_size=0.571428571", seed=seed) / "summary.json"
+        )
+        summary.write_text(summary.read_text().replace('"image_size": 28, "steps"', '"image_size": 16, "steps"'))
+    fake_run("z", _LEVEL, "sizes=fixed")
+    assert compare([tmp_path]).baseline.name == "relative_size=1"
+
+
 def test_one_arm_is_nothing_to_compare(fake_run, tmp_path):
     fake_run("0", _LEVEL, "sizes=mixed")
     (fake_run("1", _LEVEL, "sizes=fixed") / "summary.json").unlink()

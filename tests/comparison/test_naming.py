@@ -73,3 +73,21 @@ def test_values_are_short():
     assert value_text(0.0001) == "0.0001"
     assert value_text([1, 2.5, True]) == "[1, 2.5, true]"
     assert value_text([0.133333333] * 7) == "[0.1333, 0.1333, ..., 0.1333]"
+
+
+def test_shipped_arms_are_called_by_their_files(compose):
+    arms = ["fixed", "fixed_small", "mixed_bplus", "mixed_dplus", "mixed_dplus_unsmoothed", "fixres"]
+    arms += ["fixed_smoothed", "scale_augmentation"]
+    configs = [_of_arm(compose, f"arm={arm}") for arm in arms]
+    assert arm_names(configs, [f"resnet20_cifar-{arm.replace('_', '-')}" for arm in arms]) == arms
+
+
+def test_what_a_shipped_arm_does_not_say_itself_is_added(compose):
+    configs = [_of_arm(compose, "arm=fixed", "recipe.optimizer.lr=0.4"), _of_arm(compose, "arm=mixed_bplus")]
+    assert arm_names(configs, ["x-fixed", "x-mixed-bplus"]) == ["fixed (lr=0.4)", "mixed_bplus (lr=0.2)"]
+    assert arm_names(configs, ["mine", "mine"]) == ["fixed (lr=0.4)", "mixed (budget=B+, lr=0.2)"]
+
+
+def _of_arm(compose, *overrides):
+    found = dict(flat(OmegaConf.to_container(compose(*overrides), resolve=True)))
+    return {name: value for name, value in found.items() if name not in ("evaluation.val_size", "name")}

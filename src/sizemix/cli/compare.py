@@ -34,7 +34,9 @@ def _parser() -> argparse.ArgumentParser:
         "--margin", default="0.5", metavar="POINTS", help='loss of accuracy that still is "no worse"; default: 0.5'
     )
     parser.add_argument(
-        "--baseline", metavar="ARM", help="arm to compare with, or a part of its name; default: training at one size"
+        "--baseline",
+        metavar="ARM",
+        help="arm to compare with, or a part of its name; default: training at the base size alone",
     )
     return parser
 

@@ -89,7 +89,8 @@ def group_into_arms(records: Sequence[RunRecord]) -> tuple[list[Arm], list[SetAs
             repeated.append(SetAside(record.path, "duplicate", reason))
         else:
             runs[record.seed] = record
-    names = arm_names([options for options, _ in groups])
+    run_names = [str(next(iter(runs.values())).config.get("name")) for _, runs in groups]
+    names = arm_names([options for options, _ in groups], run_names)
     return [
         Arm(name, tuple(runs[seed] for seed in sorted(runs)), options)
         for name, (options, runs) in zip(names, groups, strict=True)
@@ -121,8 +122,8 @@ def with_baseline_first(arms: Sequence[Arm], wanted: str | None) -> list[Arm]:
 
     Args:
         arms: at least one.
-        wanted: its name or a part that no other name has; None: training at a single size, the one with most runs and
-            then the size that most arms have as base size, or else the first arm.
+        wanted: its name or a part that no other name has; None: training at its base size alone, the one with most
+            runs and then with the base size of most arms, or else at another single size, or else the first arm.
 
     Raises:
         UserError: no arm, or several, of that name.
@@ -164,7 +165,12 @@ def _options_of_arm(config: Mapping[str, Any]) -> dict[str, Any]:
 def _most_fixed(arms: Sequence[Arm]) -> Arm:
     base_sizes = Counter(arm.base_size for arm in arms)
     fixed = [arm for arm in arms if len(arm.runs[0].sizes) == 1]
-    return max(fixed, key=lambda arm: (len(arm.runs), base_sizes[arm.base_size])) if fixed else arms[0]
+
+    def fitness(arm: Arm) -> tuple[bool, int, int]:
+        at_base_size = arm.runs[0].sizes[0].image_size == arm.base_size  # and not a specialist for another
+        return at_base_size, len(arm.runs), base_sizes[arm.base_size]
+
+    return max(fixed, key=fitness) if fixed else arms[0]
 
 
 def _named(arms: Sequence[Arm], wanted: str) -> Arm:

@@ -1,6 +1,7 @@
 """What arms are called: by the options in which they differ, in the words with which a user chose them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,17 +26,26 @@ def differing_options(configs: Sequence[Options]) -> list[str]:
     return [name for name in names if any(config.get(name) != configs[0].get(name) for config in configs)]
 
 
-def arm_names(configs: Sequence[Options]) -> list[str]:
-    """A name for each configuration, all different: "mixed (budget=B+)", "model=resnet50 (lr=0.1)".
+def arm_names(configs: Sequence[Options], run_names: Sequence[str] = ()) -> list[str]:
+    """A name for each configuration, all different: "mixed (budget=B+)", "model=resnet50 (lr=0.1)", "fixres".
 
     A group's part is named by the shipped choice (conf/sizes/mixed.yaml) that it is nearest to; what that choice says
     itself, or follows from another option, is not repeated.
+
+    Args:
+        configs: options by full name.
+        run_names: what the runs call themselves; where that says a choice of conf/arm/ for all, arms are called so.
     """
     differing = differing_options(configs)
-    parts: list[list[str]] = [[] for _ in configs]
+    arms = [_shipped_arm(config, name) for config, name in zip(configs, run_names, strict=False)]
+    known = [arm for arm in arms if arm is not None]
+    shipped = known if len(known) == len(configs) and len(set(known)) > 1 else None
+    parts: list[list[str]] = [[arm] for arm in shipped] if shipped else [[] for _ in configs]
+    if shipped:
+        differing = [name for name in differing if not _set_by_arms(name, configs, shipped)]
     groups = dict.fromkeys(name.partition(".")[0] for name in differing)
     for group in sorted(groups, key=lambda group: group != "sizes"):
-        _add_group(parts, configs, group, differing)
+        _add_group(parts, configs, group, differing, shipped)
     names = [_name(own, only_sizes=all(other and other[0].startswith(_SIZES) for other in parts)) for own in parts]
     return [_distinct(names, place) for place in range(len(names))]
 
@@ -60,16 +70,24 @@ def value_text(value: Any) -> str:
     return str(value)
 
 
-def _add_group(parts: list[list[str]], configs: Sequence[Options], group: str, differing: Sequence[str]) -> None:
+def _add_group(
+    parts: list[list[str]],
+    configs: Sequence[Options],
+    group: str,
+    differing: Sequence[str],
+    shipped: Sequence[str] | None,
+) -> None:
     names = [name for name in differing if name.partition(".")[0] == group]
     choices = [_choice(config, group) for config in configs]
-    several = len(set(choices)) > 1
-    for own, config, choice in zip(parts, configs, choices, strict=True):
-        peers = [other for other, of_other in zip(configs, choices, strict=True) if of_other == choice]
+    several = len(set(choices)) > 1 and (shipped is None or group != "sizes")
+    kinds = shipped if shipped and group == "sizes" else choices
+    for own, config, choice, kind in zip(parts, configs, choices, kinds, strict=True):
+        peers = [other for other, of_other in zip(configs, kinds, strict=True) if of_other == kind]
         if several:
             own.append(f"{group}={choice or _class_name(config, group)}")
         for name in names:
             explained = choice is not None and _explained(config, group, choice, name)
+            explained = explained or (kinds is shipped and name in _shipped_arms()[str(kind)].options)
             if not explained or any(_tells(other, config, name, choice) for other in peers):
                 own.append(f"{_short(name, differing)}={value_text(config.get(name))}")
 
@@ -126,6 +144,46 @@ def _explained(config: Options, group: str, choice: str, name: str) -> bool:
 
 def _is_literal(value: Any) -> bool:
     return not isinstance(value, str) or (_INTERPOLATION not in value and value != _MANDATORY)
+
+
+def _set_by_arms(name: str, configs: Sequence[Options], shipped: Sequence[str]) -> bool:
+    """Whether an option differs only by what the arms' files say."""
+    others = [config.get(name) for config, arm in zip(configs, shipped, strict=True)
+              if name not in _shipped_arms()[arm].options]  # fmt: skip
+    return len(others) < len(configs) and all(value == others[0] for value in others)
+
+
+@dataclass(frozen=True)
+class _Arm:
+    """A choice of conf/arm/: the choice of sizes it makes, the end of its runs' names, and the options it sets."""
+
+    sizes: str | None
+    ending: str
+    options: Options
+
+
+def _shipped_arm(config: Options, run_name: str) -> str | None:
+    """The shipped arm by whose name a run goes and whose options it has."""
+    fitting = [
+        name
+        for name, arm in _shipped_arms().items()
+        if run_name.endswith(arm.ending)
+        and arm.sizes in (None, _choice(config, "sizes"))
+        and all(config.get(option) == value for option, value in arm.options.items())
+    ]
+    return max(fitting, key=lambda name: len(_shipped_arms()[name].ending), default=None)
+
+
+@cache
+def _shipped_arms() -> dict[str, _Arm]:
+    arms = {}
+    for file in sorted((_CONF / "arm").glob("*.yaml")):
+        content = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
+        assert isinstance(content, dict)
+        choices = [one["override /sizes"] for one in content.pop("defaults", []) if "override /sizes" in one]
+        ending = str(content.pop("name")).rpartition("}")[2]
+        arms[file.stem] = _Arm(choices[0] if choices else None, ending, dict(flat(content)))
+    return arms
 
 
 @cache

@@ -176,6 +176,7 @@ def _facts(comparison: Comparison) -> list[tuple[str, str]]:
         ("Runs", f"{len(runs)} in {len(comparison.arms)} arms"),
         ("Baseline", comparison.baseline.name),
         ("Base size", f"{comparison.base_size} px"),
+        ("Matched in", _joined(sorted({str(run.config.get("match", "not recorded")) for run in runs}))),
         ("Device", _joined(sorted(devices))),
     ]
 
