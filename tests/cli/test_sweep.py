@@ -27,7 +27,7 @@ class Runs:
         self.started.append(folder.path.name)
         code = self.codes.get(folder.path.name, 0)
         if not code:
-            folder.save_summary({})
+            folder.save_summary({"validation": {"final_top1": 0.5}})
         return code
 
 

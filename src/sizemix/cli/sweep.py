@@ -5,6 +5,7 @@ what they have in common: sweep.json says what was asked for, a job's failure.tx
 """
 
 import json
+import math
 import os
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sizemix.cli.compose import CONF, prepared
+from sizemix.cli.dry_run import OPTION, show_jobs
 from sizemix.cli.folders import is_new, made_by_hydra, note_new, remove_empty_ones
 from sizemix.cli.options import RESUMABLE
 from sizemix.errors import UserError
@@ -70,12 +72,17 @@ class _TerminatedError(KeyboardInterrupt):
 def carry_out(arguments: Sequence[str]) -> int:
     """Starts a sweep, or goes on with the newest unfinished one of the same arguments; returns the exit code.
 
+    With dry_run=true it only lists the jobs.
+
     Args:
         arguments: of the command, -m among them.
 
     Raises:
         UserError: jobs that failed, once all have had their turn.
     """
+    if OPTION in arguments:
+        show_jobs([argument for argument in arguments if argument != OPTION])
+        return 0
     earlier = None if any(map(_names_folder, arguments)) else _unfinished(list(arguments))
     if earlier is not None:
         print(f"Continuing the sweep in {earlier}", flush=True)
@@ -139,8 +146,12 @@ def _conclude(folder: Path) -> int:
     return 0
 
 
-def _job(config: DictConfig) -> None:
-    """Carries out one job of the sweep; Hydra has changed nothing but the configuration."""
+def _job(config: DictConfig) -> float:
+    """Carries out one job of the sweep; Hydra has changed nothing but the configuration.
+
+    Returns:
+        What a search maximises: the final accuracy on validation images; nan where the job failed.
+    """
     settings = HydraConfig.get()
     place = Path(settings.runtime.output_dir)
     failure = place / _FAILURE
@@ -148,14 +159,21 @@ def _job(config: DictConfig) -> None:
         folder = _folder_for(prepared(config, settings.overrides.task), place)
     except UserError as error:
         failure.write_text(str(error))
-        return
+        return math.nan
     done = f", finished already: {folder.path}" if folder.finished else ""
     print(f"Job {settings.job.num}: {' '.join(settings.overrides.task)}{done}", flush=True)
     if done:
-        return
+        return _validation_top1(folder)
     code = _wait_for([sys.executable, "-m", "sizemix.training.run", str(folder.path)])
     if code:
         failure.write_text(signal.Signals(-code).name if code < 0 else f"exit code {code}, its message stands above")
+        return math.nan
+    return _validation_top1(folder)
+
+
+def _validation_top1(folder: RunFolder) -> float:
+    """Never of the test images: what chooses does not judge."""
+    return float(json.loads(folder.summary_file.read_text())["validation"]["final_top1"])
 
 
 def _folder_for(config: DictConfig, place: Path) -> RunFolder:

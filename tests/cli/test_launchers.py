@@ -1,0 +1,73 @@
+"""Sweeps by Hydra's other launchers and sweepers, with real runs."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_TRAIN = Path(__file__).parents[2] / "train.py"
+_TINY = (
+    *("data.train_images=100", "data.num_workers=0", "trainer.max_epochs=1", "recipe.base_batch_size=20"),
+    *("sizes.base_size=14", "evaluation.eval_sizes=[14]", "evaluation.calibration_images=20"),
+    *(
+        "sizes.multiple_of=2",
+        "evaluation.measure=gflops",
+        "trainer.enable_progress_bar=false",
+        "trainer.accelerator=cpu",
+    ),
+)
+
+
+def sweep(tmp_path, *arguments):
+    command = [sys.executable, str(_TRAIN), "-m", *_TINY, "hydra.sweep.dir=swept", *arguments]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=280)
+    return done, tmp_path / "swept"
+
+
+def summaries(folder):
+    return [json.loads(file.read_text()) for file in sorted(folder.glob("*/summary.json"))]
+
+
+def test_jobs_run_side_by_side_by_joblib(tmp_path):
+    done, folder = sweep(tmp_path, "sizes=fixed", "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert done.returncode == 0, done.stderr
+    assert [summary["seed"] for summary in summaries(folder)] == [0, 1]
+    assert json.loads((folder / "sweep.json").read_text())["finished"]
+
+
+def test_a_job_that_fails_under_joblib_is_named_and_done_again(tmp_path):
+    broken = ("sizes=fixed", "seed=0", "recipe.optimizer.lr=0.1,1e30", "hydra/launcher=joblib")
+    done, folder = sweep(tmp_path, *broken)
+    assert done.returncode == 2
+    assert "1 of the jobs failed" in done.stderr
+    assert len(summaries(folder)) == 1
+
+
+@pytest.mark.slow
+def test_jobs_run_by_submitit(tmp_path):
+    done, folder = sweep(tmp_path, "sizes=fixed", "seed=0,1", "hydra/launcher=submitit_local")
+    assert done.returncode == 0, done.stderr
+    assert len(summaries(folder)) == 2
+
+
+@pytest.mark.slow
+def test_optuna_searches_on_validation_images(tmp_path):
+    done, folder = sweep(tmp_path, "experiment=search_lr", "arm=fixed", "hydra.sweeper.n_trials=3")
+    assert done.returncode == 0, done.stderr
+    found = summaries(folder)
+    assert len(found) == 3
+    results = (folder / "optimization_results.yaml").read_text()
+    assert f"best_value: {max(summary['validation']['final_top1'] for summary in found)}" in results
+
+
+def test_a_dry_run_lists_jobs_compute_and_time_and_leaves_nothing(tmp_path):
+    arms = ("arm=fixed,mixed_dplus", "match=compute")
+    done, _ = sweep(tmp_path, *arms, "seed=0,1", "dry_run=true")
+    assert done.returncode == 0, done.stderr
+    rows = [line for line in done.stdout.splitlines() if "arm=" in line]
+    assert len(rows) == 4
+    assert all(" x " in row and " s " in row for row in rows)
+    assert "4 jobs" in done.stdout
+    assert list(tmp_path.iterdir()) == []
