@@ -108,9 +108,8 @@ def test_training_at_one_size_is_the_baseline_unless_another_is_named(fake_run, 
 
 def test_a_specialist_for_another_size_is_not_the_baseline(fake_run, tmp_path):
     for seed in (0, 1):
-        summary = (
-            fake_run(f"s{seed}", _LEVEL, "sizes=fixed", "sizes.relative_size=0.571428571", seed=seed) / "summary.json"
-        )
+        folder = fake_run(f"s{seed}", _LEVEL, "sizes=fixed", "sizes.relative_size=0.571428571", seed=seed)
+        summary = folder / "summary.json"
         summary.write_text(summary.read_text().replace('"image_size": 28, "steps"', '"image_size": 16, "steps"'))
     fake_run("z", _LEVEL, "sizes=fixed")
     assert compare([tmp_path]).baseline.name == "relative_size=1"

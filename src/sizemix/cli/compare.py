@@ -36,7 +36,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--baseline",
         metavar="ARM",
-        help="arm to compare with, or a part of its name; default: training at the base size alone",
+        help="arm to compare with, or a part of its name; default: the base size alone",
     )
     return parser
 
