@@ -1,9 +1,9 @@
 """`sizemix cascade`: whether showing images small first, and larger only where the answer is unsure, pays."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 
+from sizemix.cli.ending import exit_code_of
 from sizemix.errors import UserError
 
 _DESCRIPTION = """Looks for cascades of a run's image sizes: every image is shown small first, and larger only where the
@@ -14,15 +14,7 @@ what the run, or `sizemix evaluate`, has left; no network runs."""
 def main(arguments: Sequence[str]) -> int:
     """Studies what the arguments name; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        _cascade(options)
-    except UserError as error:
-        print(f"sizemix: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sizemix: interrupted.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code_of(lambda: _cascade(options))
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -1,10 +1,10 @@
 """`sizemix export`: a run's network at one size, for programs that know nothing of sizemix."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from sizemix.cli.ending import exit_code_of
 from sizemix.errors import UserError
 
 _DESCRIPTION = """Writes a run's network with the batch-norm statistics of a size baked in, config.json (input size,
@@ -18,15 +18,7 @@ _EXAMPLES = """formats:
 def main(arguments: Sequence[str]) -> int:
     """Exports what the arguments name; returns the exit code."""
     options = _parser().parse_args(arguments)
-    try:
-        _export(options)
-    except UserError as error:
-        print(f"sizemix: {error}", file=sys.stderr)
-        return 2
-    except KeyboardInterrupt:
-        print("sizemix: interrupted.", file=sys.stderr)
-        return 130
-    return 0
+    return exit_code_of(lambda: _export(options))
 
 
 def _parser() -> argparse.ArgumentParser:
