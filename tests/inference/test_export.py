@@ -4,54 +4,52 @@ import subprocess
 import sys
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
+from omegaconf import OmegaConf
 from torch import nn
 
 from sizemix.cli.export import main
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
-from sizemix.inference.exporting import onnx_file
+from sizemix.inference.exporting import onnx_file, timm_folder
 from sizemix.inference.exporting.checking import check
 from sizemix.inference.exporting.export import FORMATS, export
 from sizemix.inference.exporting.program import traced
 from sizemix.inference.exporting.subject import Subject
 from sizemix.inference.loading import load
 
-# Reads images.npz beside the export, and answers without sizemix.
+# Reads images.npz beside the exports, and answers without sizemix.
 _WITHOUT_US = """
 import json, sys
 sys.modules["sizemix"] = None
-import numpy as np, torch
-kind, folder = sys.argv[1:]
-if kind == "timm":
-    import timm
-    net = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
-elif kind == "torch":
-    net = torch.export.load(f"{folder}/model.pt2").module()
-else:
-    import onnxruntime
-    session = onnxruntime.InferenceSession(f"{folder}/model.onnx")
-    told = session.get_modelmeta().custom_metadata_map
-    assert json.loads(told["label_names"]) == json.load(open(f"{folder}/config.json"))["label_names"]
-    assert {"mean", "std", "input_size", "interpolation", "crop_pct"} <= set(told)
-    net = lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0])
-images = np.load(f"{folder}/../images.npz")
+import numpy as np, onnxruntime, timm, torch
+folder = sys.argv[1]
+session = onnxruntime.InferenceSession(f"{folder}/onnx/model.onnx")
+told = session.get_modelmeta().custom_metadata_map
+assert json.loads(told["label_names"]) == json.load(open(f"{folder}/onnx/config.json"))["label_names"]
+assert {"mean", "std", "input_size", "interpolation", "crop_pct"} <= set(told)
+nets = {
+    "timm": timm.create_model(f"local-dir:{folder}/timm", pretrained=True).eval(),
+    "onnx": lambda images: torch.from_numpy(session.run(None, {"images": images.numpy()})[0]),
+    "torch": torch.export.load(f"{folder}/torch/model.pt2").module(),
+}
+images = np.load(f"{folder}/images.npz")
 with torch.no_grad():
-    logits = {size: net(torch.from_numpy(images[size])).numpy() for size in images.files}
-np.savez(f"{folder}/../logits.npz", **logits)
+    answers = {f"{kind} {size}": net(torch.from_numpy(images[size])) for kind, net in nets.items() for size in images}
+np.savez(f"{folder}/answers.npz", **answers)
 """
 
 
-def answers_without_us(kind, folder, images):
-    """What the export says of images by size, asked of a process that cannot import sizemix."""
-    np.savez(folder.parent / "images.npz", **{str(size): value.numpy() for size, value in images.items()})
+def answers_without_us(folder, images):
+    """What the exports in a folder say of images by size, asked of a process that cannot import sizemix."""
+    np.savez(folder / "images.npz", **{str(size): value.numpy() for size, value in images.items()})
     done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", _WITHOUT_US, kind, str(folder)], capture_output=True, text=True
+        [sys.executable, "-W", "ignore", "-c", _WITHOUT_US, str(folder)], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
-    found = np.load(folder.parent / "logits.npz")
-    return {size: torch.from_numpy(found[str(size)]) for size in images}
+    return {name: torch.from_numpy(value) for name, value in np.load(folder / "answers.npz").items()}
 
 
 def random_images(*sizes, batch=3):
@@ -59,36 +57,41 @@ def random_images(*sizes, batch=3):
     return {size: torch.randn(batch, 3, size, size, generator=generator) for size in sizes}
 
 
-@pytest.mark.parametrize("kind", FORMATS)
-def test_without_sizemix_it_answers_as_the_run_does_at_three_sizes(photo_run, photos, kind, tmp_path):
-    done = export(photo_run.path, format=kind, image_size=96, out=tmp_path / "out")
-    assert done.checked.image_sizes == (96, 64, 192)
+def test_without_sizemix_all_formats_answer_as_the_run_does_at_several_sizes(photo_run, photos, tmp_path):
+    for kind in FORMATS:
+        done = export(photo_run.path, format=kind, image_size=96, out=tmp_path / kind)
+        assert done.checked.image_sizes == (96, 64, 192)
     classifier = load(photo_run.path, image_size=96)
     shown = torch.stack([classifier.transform(path) for path in sorted(photos.rglob("*.jpg"))[:5]])
     images = {96: shown, **random_images(64, 128, 160)}
-    found = answers_without_us(kind, done.folder, images)
-    for size in images:
-        with torch.no_grad():
-            expected = classifier(images[size])
-        assert torch.equal(found[size].argmax(1), expected.argmax(1))
-        assert torch.allclose(found[size], expected, atol=1e-4)
-    told = json.loads((done.folder / "config.json").read_text())
-    assert told["pretrained_cfg"]["input_size"] == [3, 96, 96]
-    assert told["pretrained_cfg"]["fixed_input_size"] is False
-    assert told["label_names"] == list(classifier.class_names)
-    assert told["pretrained_cfg"]["mean"] == list(classifier.preprocessing.mean)
-
-
-@pytest.mark.parametrize("kind", ["onnx", "torch"])
-def test_each_size_has_its_own_statistics_baked_in(small_run, kind, tmp_path):
-    images = random_images(12, 16, 20)
-    for size in (12, 20):
-        done = export(small_run.path, format=kind, image_size=size, out=tmp_path / f"{size}")
-        classifier = load(small_run.path, image_size=size)
-        found = answers_without_us(kind, done.folder, images)
-        for at in images:
+    found = answers_without_us(tmp_path, images)
+    assert len(found) == len(FORMATS) * len(images)
+    for kind in FORMATS:
+        for size in images:
             with torch.no_grad():
-                assert torch.allclose(found[at], classifier(images[at]), atol=1e-4)
+                expected = classifier(images[size])
+            assert torch.equal(found[f"{kind} {size}"].argmax(1), expected.argmax(1))
+            assert torch.allclose(found[f"{kind} {size}"], expected, atol=1e-4)
+        told = json.loads((tmp_path / kind / "config.json").read_text())
+        assert told["pretrained_cfg"]["input_size"] == [3, 96, 96]
+        assert told["pretrained_cfg"]["fixed_input_size"] is False
+        assert told["label_names"] == list(classifier.class_names)
+        assert told["pretrained_cfg"]["mean"] == list(classifier.preprocessing.mean)
+
+
+def test_each_size_has_its_own_statistics_baked_in(small_run, tmp_path):
+    images = random_images(12, 16, 20)
+    answers = []
+    for size in (12, 20):
+        done = export(small_run.path, format="onnx", image_size=size, out=tmp_path / f"{size}")
+        session = onnxruntime.InferenceSession(done.folder / "model.onnx")
+        classifier = load(small_run.path, image_size=size)
+        for shown in images.values():
+            (found,) = session.run(None, {"images": shown.numpy()})
+            with torch.no_grad():
+                assert np.allclose(found, classifier(shown), atol=1e-4)
+            answers.append(found)
+    assert not np.allclose(answers[0], answers[len(images)], atol=1e-2)
 
 
 def test_our_own_network_says_what_timm_needs_to_know_of(small_run, tmp_path, capsys):
@@ -115,20 +118,20 @@ def test_the_card_tells_accuracy_cost_training_and_how_to_load(small_run, tmp_pa
 
 def test_it_goes_into_the_run_at_the_advised_size_and_is_replaced_by_itself_alone(copied):
     advised = json.loads(copied.summary_file.read_text())["advice"]["image_size"]
-    folder = export(copied.path, format="torch").folder
-    assert folder == copied.path / "export" / f"torch-{advised}"
-    assert export(copied.path, format="torch").folder == folder
+    folder = export(copied.path, format="timm").folder
+    assert folder == copied.path / "export" / f"timm-{advised}"
+    assert export(copied.path, format="timm").folder == folder
     assert sorted(path.name for path in folder.parent.iterdir()) == [folder.name], "nothing is left beside it"
     assert all(path.stat().st_mode & 0o044 for path in folder.iterdir())
     (folder / "notes.txt").write_text("mine")
     with pytest.raises(UserError, match=r"which holds notes.txt; give another"):
-        export(copied.path, format="torch")
+        export(copied.path, format="timm")
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--image-size", "14"], "evaluation.eval_sizes=[14]' makes them"),
+        (["--image-size", "14"], "evaluation.eval_sizes=[14]'` makes them"),
         (["--image-size", "0"], "--image-size: expected a positive number of pixels, got 0"),
         (["--out", "taken"], "which holds config.json; give another"),
         (["--out", "file"], "which is a file"),
@@ -192,8 +195,6 @@ class _Branching(_Fixed):
 @pytest.mark.parametrize(("net", "image_sizes"), [(_Fixed(), (32,)), (_Branching(), (32, 64, 96))])
 def test_a_network_that_cannot_have_dynamic_sizes_is_exported_for_one(net, image_sizes, tmp_path):
     seen = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
-    from omegaconf import OmegaConf
-
     config = OmegaConf.create({"model": {"_target_": "mine"}})
     subject = Subject(
         net.eval(), 32, image_sizes, "mine", False, seen, ("a", "b"), config, {"name": "mine", "data": "nothing"}
@@ -215,13 +216,13 @@ def test_an_export_that_disagrees_is_refused():
 
 
 def test_what_fails_leaves_the_earlier_export_as_it_was(copied, monkeypatch):
-    folder = export(copied.path, format="torch").folder
+    folder = export(copied.path, format="timm").folder
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
 
     def fails(*_, **__):
         raise OSError(5, "gone", "disk")
 
-    monkeypatch.setattr(torch.export, "save", fails)
-    assert main([str(copied.path), "--format", "torch"]) == 2
+    monkeypatch.setattr(timm_folder, "save_for_hf", fails)
+    assert main([str(copied.path), "--format", "timm"]) == 2
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     assert os.listdir(folder.parent) == [folder.name]
