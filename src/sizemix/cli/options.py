@@ -164,6 +164,7 @@ _OPTIONS: dict[str, _Kind] = {
     "augment.rescale": _Numbers(_Number(float), optional=True),
     "augment.rescale_shares": _Numbers(_Number(float), optional=True),
     "match": _OneOf(("images", "steps", "compute", "time")),
+    "length_factor": _Number(float, 0.001, 1000),
     "training.train_only_part": _Number(float, maximum=1, optional=True),
     "training.train_only_lr_factor": _Number(float),
     "training.last_epoch": _Number(float, maximum=1),

@@ -35,10 +35,10 @@ def with_matched_length(
     Raises:
         UserError: a match that the budget does not allow.
     """
-    if config.match == "images":  # which trainer.max_epochs counts anyway
+    if config.match == "images" and config.length_factor == 1:  # which trainer.max_epochs counts anyway
         return config
     if config.sizes.budget == MEMORY:
-        raise UserError(f"match: expected images with sizes.budget=memory, got {config.match}; choose another budget.")
+        raise UserError(f"match: expected images with sizes.budget=memory, got {config.match}, and length_factor=1; choose another budget.")
     plan_of = partial(_plan, config, num_images=num_images, cost=cost)
     baseline = _baseline(config, num_images=num_images, cost=cost)
     as_it_is = plan_of(Length(config.trainer.max_epochs, 1.0))
@@ -47,7 +47,7 @@ def with_matched_length(
     largest = max(shape.global_batch_size for shape in as_it_is.inputs.shapes.values())
     length = matched_length(
         plan_of,
-        target=amount_of(baseline),
+        target=config.length_factor * amount_of(baseline),
         amount_of=amount_of,
         num_epochs=config.trainer.max_epochs,
         least_part=min(1.0, 2 * largest / num_images),
