@@ -84,6 +84,12 @@ def test_training_that_never_reaches_it_says_so(fake_run, tmp_path):
     )
 
 
+def test_one_run_that_never_reaches_it_may_be_chance(fake_run, tmp_path):
+    fake_run("f", {28: 0.9}, "sizes=fixed", validations=(0.5, 0.9))
+    fake_run("m", {28: 0.8}, "sizes=mixed", validations=(0.5, 0.8))
+    assert told(compare([tmp_path]))["reaching"][0] == "unclear"
+
+
 def test_some_runs_that_reach_it_are_counted(fake_run, tmp_path):
     for seed in range(3):
         fake_run(f"f{seed}", {28: 0.9}, "sizes=fixed", seed=seed, validations=(0.5, 0.9))

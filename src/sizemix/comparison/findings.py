@@ -142,7 +142,7 @@ def _reaching(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
         return
     if not reaching.compute:
         text = f"{target} is never reached by {name}: its best validation is {points(reaching.best)} %."
-        yield Finding(name, "reaching", "worse", text)
+        yield Finding(name, "reaching", "worse" if reaching.num_runs >= MIN_PAIRS else "unclear", text)
         return
     amounts = [(reaching.compute, "training compute"), (reaching.seconds, "training time")]
     told = [f"{_spread(ratios)} x its {what}" for ratios, what in amounts if None not in ratios]
