@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from sizemix.cli.cascade import main
 from sizemix.errors import UserError
-from sizemix.evaluation.cascade import CascadePlan, outcome, study
+from sizemix.evaluation.cascade import CascadePlan, outcome
+from sizemix.evaluation.cascade_study import study
 from sizemix.evaluation.cost import SizeCost
 from sizemix.evaluation.predictions import Answers, Predictions
 

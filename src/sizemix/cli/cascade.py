@@ -33,7 +33,7 @@ def _cascade(options: argparse.Namespace) -> None:
         raise UserError(f"--max-gflops: expected a number above 0, got {budget:g}.")
     from rich.console import Console
 
-    from sizemix.evaluation.cascade import study
+    from sizemix.evaluation.cascade_study import study
     from sizemix.evaluation.stored import read_stored
     from sizemix.report.cascade import cascade_table, write_cascades
 

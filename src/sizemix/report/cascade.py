@@ -10,12 +10,13 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.console import Group
+from rich.table import Table
 
-from sizemix.evaluation.cascade import CascadeOutcome, CascadeStudy, Contest
+from sizemix.evaluation.cascade import CascadeOutcome
+from sizemix.evaluation.cascade_study import CascadeStudy, Contest
 from sizemix.evaluation.cost import SizeCost
 from sizemix.evaluation.pareto import pareto_front
 from sizemix.evaluation.predictions import Predictions
-from sizemix.report.curve import table_of
 from sizemix.runs.atomic import write_atomically
 from sizemix.runs.folder import EvaluationFiles
 from sizemix.runs.tables import write_csv
@@ -26,21 +27,24 @@ _HEADER = ("image_sizes", "thresholds", "shares", "val_top1", "val_gflops", "tes
 
 
 def cascade_table(study: CascadeStudy, *, title: str) -> Group:
-    """One row a budget: the best cascade for it beside the best single size, on test images."""
-    contests = study.contests
-    columns = {
-        "GFLOPs": [f"{one.max_gflops:.3g}" for one in contests],
-        "one size": [f"{one.rival} px" for one in contests],
-        "top-1": [f"{one.rival_top1:.2%}" for one in contests],
-        "cascade": [str(one.test.plan) for one in contests],
-        "its GFLOPs": [f"{one.test.gflops:.3g}" for one in contests],
-        "its top-1": [f"{one.test.top1:.2%}" for one in contests],
-        "difference": [f"{one.difference.points:+.1f} ± {one.difference.half_width:.1f}" for one in contests],
-        "pays": ["yes" if one.pays else "no" for one in contests],
-    }
-    if all(one.test.latency_ms is not None for one in contests):
-        columns["ms an image"] = [f"{one.test.latency_ms:.3g}" for one in contests]
-    return Group(f"Cascades for the GFLOPs of a single size, test images, {title}", table_of(columns))
+    """One row a budget: the best single size for it, then the best cascade, on test images. 80 columns wide."""
+    table = Table()
+    for name in ("size", "top-1", "GFLOPs", "sizes", "below", "top-1", "GFLOPs", "points", "pays"):
+        table.add_column(name, justify="right", no_wrap=name not in ("sizes", "below"))
+    for one in study.contests:
+        plan = one.test.plan
+        table.add_row(
+            *(f"{one.rival}", f"{one.rival_top1:.1%}", f"{one.rival_cost.gflops:.3g}"),
+            *(_listed(plan.image_sizes, "d"), _listed(plan.thresholds, ".3f")),
+            *(f"{one.test.top1:.1%}", f"{one.test.gflops:.3g}"),
+            f"{one.difference.points:+.1f} ± {one.difference.half_width:.1f}",
+            "yes" if one.pays else "no",
+        )
+    return Group(
+        f"The best cascade for the GFLOPs of one size, on test images, {title}; the first size answers, and below its "
+        "threshold the next",
+        table,
+    )
 
 
 def write_cascades(
@@ -121,7 +125,9 @@ def _draw_by(
               label="cascades, chosen on validation images")  # fmt: skip
     chosen = study.chosen.test
     axes.plot(getattr(chosen, cost), 100 * chosen.top1, "*", color=_CASCADE, ms=13, label=f"{chosen.plan}")
-    axes.set(xlabel=label, xscale="log")
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.set(xlabel=label)
     axes.grid(alpha=0.3)
+
+
+def _listed(values: Sequence[float], form: str) -> str:
+    return ", ".join(f"{value:{form}}" for value in values)
