@@ -3,6 +3,7 @@ import pytest
 import torch
 
 from sizemix.data.appearance import Appearance, ColorJitter, RandAugment
+from sizemix.data.batches import NOT_SHOWN
 from sizemix.data.folder import folder
 from sizemix.data.prefetch import prefetched
 from sizemix.data.preprocessing import Preprocessing
@@ -69,6 +70,7 @@ def test_a_file_that_breaks_later_is_replaced_by_the_next_of_its_class_and_named
         batch = batches.eval(EvalRequest(np.array([0]), 16))
         assert batch.unreadable == (split.paths[0],)
         assert torch.equal(batch.images, expected)
+        assert batch.targets.tolist() == [NOT_SHOWN], "it is not counted as its own"
     trained = batches.train(request([0, 2], num_repeats=2))
     assert trained.unreadable == (split.paths[0],)
     assert trained.targets.tolist() == split.targets[[0, 2, 0, 2]].tolist()

@@ -76,11 +76,14 @@ def test_a_file_that_breaks_after_the_check_is_replaced_and_counted(carried_out,
     overrides = (*_TINY, f"data.root={mine}")
     folder = RunFolder.create(tmp_path / "run", compose(*overrides))
     assemble(folder.config(), folder)  # checks the files and writes split.csv
-    trained = [row.split(",")[0] for row in folder.split_csv.read_text().splitlines() if row.endswith(",train")]
-    for path in trained[:2]:
+    rows = folder.split_csv.read_text().splitlines()
+    trained, tested = ([row.split(",")[0] for row in rows if row.endswith(f",{split}")] for split in ("train", "test"))
+    for path in (*trained[:2], tested[0]):
         (mine / path).write_bytes(b"")
     run.carry_out(folder)
-    assert json.loads(folder.summary_file.read_text())["files"]["unreadable"] == sorted(trained[:2])
+    summary = json.loads(folder.summary_file.read_text())
+    assert summary["files"]["unreadable"] == sorted([*trained[:2], tested[0]])
+    assert {point["num_images"] for point in summary["curve"]} == {len(tested) - 1}, "a substitute is no test image"
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,8 @@ from sizemix.data.appearance import Appearance
 from sizemix.data.draws import sample_uniforms
 from sizemix.data.request import EvalRequest, TrainRequest
 
+NOT_SHOWN = -1  # the target of an evaluated image that could not be read; no class
+
 
 @dataclass
 class Batch:
@@ -21,7 +23,8 @@ class Batch:
 
     Attributes:
         images: (batch, channels, image_size, image_size), uint8 until SizedDataModule normalises it on the device.
-        targets: (batch,) class numbers, int64; with mixup or cutmix (batch, num_classes) probabilities.
+        targets: (batch,) class numbers, int64; with mixup or cutmix (batch, num_classes) probabilities. In evaluation
+            NOT_SHOWN for an image that could not be read: another stands in its place and must not be counted.
         image_size: side in pixels.
         item: number of the micro-batch in the run; None outside training.
         unreadable: files that could not be read and were replaced by another image of their class.

@@ -219,7 +219,8 @@ def _check_classes(root: Path, parts: Mapping[str, Path], files: Sequence[SplitF
     if len(classes["train"]) < 2:
         found = f"only {classes['train'].pop()}" if classes["train"] else "no image"
         raise UserError(
-            f"expected image files of at least two classes, a folder for each, in {parts['train']}, found {found}."
+            f"expected image files of at least two classes, a folder for each, in {parts['train']}, found {found}"
+            f"{_loose_images(parts['train'])}."
         )
     for split, names in classes.items():
         odd = sorted(names ^ classes["train"])
@@ -228,6 +229,15 @@ def _check_classes(root: Path, parts: Mapping[str, Path], files: Sequence[SplitF
                 f"{root}: expected the same classes in train/ and {parts[split].name}/, got images of "
                 f"{', '.join(odd[:5])} in one only."
             )
+
+
+def _loose_images(part: Path) -> str:
+    """What to do about image files that lie in no class's folder."""
+    extensions = Image.registered_extensions()
+    loose = sum(1 for path in part.iterdir() if path.suffix.lower() in extensions)
+    if not loose:
+        return ""
+    return f", and {loose} image files beside them; if {part.name} is one of the classes, set data.root={part.parent}"
 
 
 def _broken(root: Path, files: Sequence[SplitFile]) -> Iterator[tuple[str, str]]:

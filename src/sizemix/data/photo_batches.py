@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sizemix.data.appearance import Appearance
-from sizemix.data.batches import Batch
+from sizemix.data.batches import NOT_SHOWN, Batch
 from sizemix.data.cropping import Crop, cut, denominator
 from sizemix.data.crops import NUM_CROP_DRAWS, RandomResizedCrop, centre_box
 from sizemix.data.draws import sample_uniforms
@@ -37,7 +37,8 @@ class PhotoStore(Protocol):
 class PhotoBatches:
     """One split of photos.
 
-    One that cannot be read is replaced by the next readable one of its class, always the same, and named in the batch.
+    One that cannot be read is replaced by the next readable one of its class, always the same, and named in the batch;
+    in evaluation its target is NOT_SHOWN.
 
     Args:
         photos: the photos.
@@ -82,18 +83,21 @@ class PhotoBatches:
         indices = requests[0].indices
         sheets = [self._sheet(request) for request in requests]
         unreadable: list[str] = []
-        for at, index in enumerate(indices):
-            self._show(int(index), at, sheets, unreadable)
+        as_asked = [self._show(int(index), at, sheets, unreadable) for at, index in enumerate(indices)]
         targets = self._targets[torch.from_numpy(indices)]
-        return [sheet.batch(targets, tuple(unreadable)) for sheet in sheets]
+        return [sheet.batch(targets, torch.tensor(as_asked), tuple(unreadable)) for sheet in sheets]
 
     def _sheet(self, request: TrainRequest | EvalRequest) -> "_TrainSheet | _EvalSheet":
         if isinstance(request, EvalRequest):
             return _EvalSheet(request, self._preprocessing.crop_ratio)
         return _TrainSheet(request, self._crop, flip=self._flip, appearance=self._appearance)
 
-    def _show(self, index: int, at: int, sheets: Sequence["_TrainSheet | _EvalSheet"], unreadable: list[str]) -> None:
-        """Shows the image, or the next of its class that can be read; the others' names go into unreadable."""
+    def _show(self, index: int, at: int, sheets: Sequence["_TrainSheet | _EvalSheet"], unreadable: list[str]) -> bool:
+        """Shows the image, or the next of its class that can be read; the others' names go into unreadable.
+
+        Returns:
+            Whether it is the image itself.
+        """
         for candidate in self._substitutes(index):
             try:
                 self._cut(self._photos.open(candidate), at, sheets)
@@ -102,7 +106,9 @@ class PhotoBatches:
             except Exception:  # whatever one of Pillow's readers raises on a file that has broken since it was checked
                 unreadable.append(self._photos.name(candidate))
             else:
-                return
+                return candidate == index
+        if all(isinstance(sheet, _EvalSheet) for sheet in sheets):  # which will not count it
+            return False
         name = self._photos.name(index)
         raise UserError(f"expected a readable image of the class of {name}, found none; check the disk.")
 
@@ -152,7 +158,7 @@ class _TrainSheet:
             )
             yield Crop(box, bool(self._flip and row[NUM_CROP_DRAWS] < 0.5), pixels)
 
-    def batch(self, targets: Tensor, unreadable: tuple[str, ...]) -> Batch:
+    def batch(self, targets: Tensor, as_asked: Tensor, unreadable: tuple[str, ...]) -> Batch:
         """Of the images' targets (num_images,); what else is done to the samples is done now."""
         request, size = self._request, self._request.image_size
         images = self._appearance(self._images, self._draws[:, NUM_CROP_DRAWS + 1 :])
@@ -166,15 +172,15 @@ class _EvalSheet:
         self.decoded_for = max(EVALUATED_FOR, request.image_size)
         self._size = request.image_size
         self._crop_ratio = crop_ratio
-        self._images = _empty_images(len(request.indices), self._size)
+        self._images = _empty_images(len(request.indices), self._size).zero_()
 
     def crops(self, photo: Photo, at: int) -> Iterator[Crop]:
         """The middle of the request's at-th image."""
         yield Crop(centre_box(photo.width, photo.height, crop_ratio=self._crop_ratio), False, self._images[at])
 
-    def batch(self, targets: Tensor, unreadable: tuple[str, ...]) -> Batch:
-        """Of the images' targets (num_images,)."""
-        return Batch(self._images, targets, self._size, unreadable=unreadable)
+    def batch(self, targets: Tensor, as_asked: Tensor, unreadable: tuple[str, ...]) -> Batch:
+        """Of the images' targets (num_images,), and whether each is shown: accuracy counts no substitutes."""
+        return Batch(self._images, targets.where(as_asked, NOT_SHOWN), self._size, unreadable=unreadable)
 
 
 def _empty_images(number: int, image_size: int) -> Tensor:

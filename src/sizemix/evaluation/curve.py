@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from sizemix.data.batches import Batch
+from sizemix.data.batches import NOT_SHOWN, Batch
 from sizemix.evaluation.predictions import Answers, Predictions
 from sizemix.evaluation.ranks import combined, gathered, on_its_own
 from sizemix.models.batchnorm import Statistics, batch_norms, evaluating, holding, measured_statistics
@@ -104,7 +104,8 @@ def renumbered(batches: Iterable[Batch], outputs: Sequence[int] | None) -> Itera
     """Targets in the network's numbers."""
     for batch in batches:
         if outputs is not None:
-            batch.targets = torch.tensor(outputs, device=batch.targets.device)[batch.targets]
+            numbers = torch.tensor(outputs, device=batch.targets.device)
+            batch.targets = numbers[batch.targets].where(batch.targets != NOT_SHOWN, NOT_SHOWN)
         yield batch
 
 
@@ -124,7 +125,7 @@ class _Said:
         most_probable = logits.topk(min(5, logits.shape[1]), dim=1).indices
         self.predicted.append(predicted.int())
         self.confidence.append(confidence)
-        self.loss.append(F.cross_entropy(logits, targets, reduction="none"))
+        self.loss.append(F.cross_entropy(logits, targets, reduction="none", ignore_index=NOT_SHOWN))
         self.in_top5.append((most_probable == targets[:, None]).any(1))
 
 
@@ -151,8 +152,10 @@ def _answers(said: Mapping[int, _Said]) -> Answers:
 
 
 def _whole(parts: Sequence[_Part], image_sizes: tuple[int, ...], image_digest: str) -> Predictions:
-    """All ranks' parts, in the order of the split's images."""
+    """All ranks' parts, in the order of the split's images, without those that could not be read."""
+    targets = np.concatenate([part.targets for part in parts])
     order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
+    order = order[targets[order] != NOT_SHOWN]
 
     def joined(answers: Sequence[Answers]) -> Answers:
         columns = {name: np.concatenate([vars(one)[name] for one in answers], axis=1) for name in _TYPES}
@@ -161,7 +164,7 @@ def _whole(parts: Sequence[_Part], image_sizes: tuple[int, ...], image_digest: s
     tuned = [part.recalibrated for part in parts if part.recalibrated is not None]
     return Predictions(
         image_sizes,
-        np.concatenate([part.targets for part in parts])[order].astype(np.int32),
+        targets[order].astype(np.int32),
         image_digest,
         joined([part.plain for part in parts]),
         joined(tuned) if tuned else None,

@@ -102,6 +102,9 @@ def evaluate(
         autocast: makes the context of the run's precision.
         outputs: for each class of the data the network's output; None: they are the same.
         show_progress: progress bars with the current size.
+
+    Raises:
+        UserError: sizes that the network does not take, or no image of a split that can be read.
     """
     sizes, calibration = protocol.image_sizes, protocol.calibration
     trainer = datamodule.trainer

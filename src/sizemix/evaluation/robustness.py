@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from sizemix.data.batches import Batch
+from sizemix.data.batches import NOT_SHOWN, Batch
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.evaluation.cost import Autocast
 from sizemix.evaluation.curve import renumbered
@@ -87,8 +87,8 @@ def _at_size(
             if batch.image_size in shown:
                 right[shown[batch.image_size]] += _right(net, batch, image_size)
             if batch.image_size == larger:
-                alike += _alike(net, batch.images, image_size)
-                num_images += len(batch.targets)
+                alike += _alike(net, batch.images[batch.targets != NOT_SHOWN], image_size)
+                num_images += int((batch.targets != NOT_SHOWN).sum())
     top1 = {scale: number / num_images for scale, number in right.items()}
     return Robustness(image_size, top1, alike / (num_images * len(_SHIFTS)))
 

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from sizemix.data.batches import Batch
+from sizemix.data.batches import NOT_SHOWN, Batch
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
@@ -87,8 +87,8 @@ class ImageClassifier(pl.LightningModule):
         self._base_batch_size = base_batch_size
         self._loss_scale = loss_scale
         self._lr_scaling = lr_scaling
-        self.val_top1 = MulticlassAccuracy(num_classes, average="micro")
-        self.val_balanced = MulticlassAccuracy(num_classes, average="macro")
+        self.val_top1 = MulticlassAccuracy(num_classes, average="micro", ignore_index=NOT_SHOWN)
+        self.val_balanced = MulticlassAccuracy(num_classes, average="macro", ignore_index=NOT_SHOWN)
         self._balanced_metric = f"val/balanced_accuracy@{val_size}"
         self.val_loss = MeanMetric()
 
@@ -118,7 +118,7 @@ class ImageClassifier(pl.LightningModule):
         logits = self.evaluated(batch.images)
         self.val_top1(logits, batch.targets)
         self.val_balanced(logits, batch.targets)
-        self.val_loss(F.cross_entropy(logits, batch.targets), weight=len(batch.targets))
+        self.val_loss(F.cross_entropy(logits, batch.targets, ignore_index=NOT_SHOWN), weight=len(batch.targets))
         self.log(self.val_metric, self.val_top1, prog_bar=True)
         self.log(self._balanced_metric, self.val_balanced)
         self.log("val/loss", self.val_loss)
