@@ -102,23 +102,23 @@ def study(
     """
     by_size = {cost.image_size: cost for cost in costs}
     _check(val, test, by_size)
-    known = [outcome(val, by_size, plan) for plan in _plans(val, num_stages=num_stages)]
-    front = [known[at] for at in pareto_front([one.gflops for one in known], [one.top1 for one in known])]
+    known = [_scored(outcome(val, by_size, plan)) for plan in _plans(val, num_stages=num_stages)]
+    front = [known[at].plan for at in pareto_front([one.gflops for one in known], [one.top1 for one in known])]
     budgets = _front_gflops(val, by_size) if max_gflops is None else [max_gflops]
     contests = [
-        _contest(best, val, test, by_size, max_gflops=budget)
+        _contest(best.plan, val, test, by_size, max_gflops=budget)
         for budget in budgets
         if (best := _best_within(known, budget)) is not None
     ]
     if not contests:
-        least = min(one.gflops + one.gflops_half_width for one in known)
+        least = min(one.most_gflops for one in known)
         raise UserError(
             f"expected a budget that a cascade of {_listed(val.image_sizes)} px keeps, got {max(budgets):.3g} GFLOPs; "
             f"give at least {least:.3g}, or evaluate smaller sizes."
         )
     return CascadeStudy(
-        curve=tuple(outcome(test, by_size, one.plan) for one in front),
-        curve_val=tuple(front),
+        curve=tuple(outcome(test, by_size, plan) for plan in front),
+        curve_val=tuple(outcome(val, by_size, plan) for plan in front),
         contests=tuple(contests),
         chosen=max(contests, key=lambda one: one.expected.points - one.expected.half_width),
     )
@@ -157,20 +157,34 @@ def _front_gflops(val: Predictions, costs: Mapping[int, SizeCost]) -> list[float
     return [gflops[at] for at in pareto_front(gflops, val.correct.mean(1).tolist())]
 
 
-def _best_within(known: Sequence[CascadeOutcome], max_gflops: float) -> CascadeOutcome | None:
+@dataclass(frozen=True)
+class _Scored:
+    """A plan on validation images, without the answers to each of them: there are thousands of plans."""
+
+    plan: CascadePlan
+    top1: float
+    gflops: float
+    most_gflops: float
+
+
+def _scored(val: CascadeOutcome) -> _Scored:
+    return _Scored(val.plan, val.top1, val.gflops, val.gflops + val.gflops_half_width)
+
+
+def _best_within(known: Sequence[_Scored], max_gflops: float) -> _Scored | None:
     """The most accurate whose mean cost is surely no higher, so that it is not on other images either."""
-    allowed = [one for one in known if one.gflops + one.gflops_half_width <= max_gflops]
+    allowed = [one for one in known if one.most_gflops <= max_gflops]
     return max(allowed, key=lambda one: (one.top1, -one.gflops), default=None)
 
 
 def _contest(
-    best: CascadeOutcome, val: Predictions, test: Predictions, costs: Mapping[int, SizeCost], *, max_gflops: float
+    plan: CascadePlan, val: Predictions, test: Predictions, costs: Mapping[int, SizeCost], *, max_gflops: float
 ) -> Contest:
     top1 = dict(zip(val.image_sizes, val.correct.mean(1).tolist(), strict=True))
     affordable = [size for size in val.image_sizes if costs[size].gflops <= max_gflops]
     rival = max(affordable, key=lambda size: (top1[size], -costs[size].gflops))
     row = val.image_sizes.index(rival)
-    judged = outcome(test, costs, best.plan)
+    best, judged = (outcome(predictions, costs, plan) for predictions in (val, test))
     return Contest(
         max_gflops,
         rival,
