@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup train test lint format bench-data lock
+.PHONY: setup train test lint format demo-compare bench-data lock
 
 train: setup
 	$(PY) train.py $(ARGS)
@@ -14,6 +14,11 @@ test: setup
 
 lint: setup
 	$(PY) -m ruff check . && $(PY) -m ruff format --check . && $(PY) -m mypy
+
+# Nine small runs, two at a time, then comparison/comparison.html; interrupted, it goes on with what is missing.
+demo-compare: setup
+	$(PY) train.py -m experiment=demo_compare hydra.sweep.dir=multirun/demo_compare $(ARGS)
+	$(VENV)/bin/sizemix compare multirun/demo_compare
 
 bench-data: setup
 	$(PY) benchmarks/data.py $(if $(CORPUS),--corpus $(CORPUS)) $(ARGS)
