@@ -7,6 +7,7 @@ what they have in common: sweep.json says what was asked for, a job's failure.tx
 import json
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ from sizemix.runs.folder import RunFolder
 from sizemix.runs.lock import Lock, take_lock
 
 _RECORD, _LOCK, _FAILURE = "sweep.json", "sweep.lock", "failure.txt"
+_GROUP = "logger.additional.group"  # follows from the sweep's folder, which may have been moved
 _HYDRAS = "multirun.yaml"  # its own record of a sweep
 _begun: list[tuple[Path, Lock]] = []  # folder and lock, from Hydra, which makes SweepRecord and returns nothing
 
@@ -156,7 +158,8 @@ def _job(config: DictConfig) -> float:
     place = Path(settings.runtime.output_dir)
     failure = place / _FAILURE
     try:
-        folder = _folder_for(prepared(config, settings.overrides.task), place)
+        config = _of_sweep(prepared(config, settings.overrides.task), Path(settings.sweep.dir))
+        folder = _folder_for(config, place)
     except UserError as error:
         failure.write_text(str(error))
         return math.nan
@@ -169,6 +172,20 @@ def _job(config: DictConfig) -> float:
         failure.write_text(signal.Signals(-code).name if code < 0 else f"exit code {code}, its message stands above")
         return math.nan
     return _validation_top1(folder)
+
+
+def _of_sweep(config: DictConfig, sweep: Path) -> DictConfig:
+    """The configuration whose logger, where it knows groups and the user has named none, has the sweep's."""
+    logger = config.logger.additional
+    if logger is not None and "group" in logger and logger.group is None:
+        logger.group = group_of(sweep)
+    return config
+
+
+def group_of(sweep: Path) -> str:
+    """What loggers call a sweep: its folder's date and time, or the folder's name where the user has chosen it."""
+    *_, parent, name = ("", *sweep.absolute().parts)
+    return f"{parent}/{name}" if re.fullmatch(r"\d{4}-\d\d-\d\d", parent) else name
 
 
 def _validation_top1(folder: RunFolder) -> float:
@@ -193,11 +210,11 @@ def _folder_for(config: DictConfig, place: Path) -> RunFolder:
 
 
 def _comparable(config: DictConfig) -> dict[str, Any]:
-    """What makes a run what it is, by option: not its id, nor what may change when it goes on."""
+    """What makes a run what it is, by option: not its id and group, nor what may change when it goes on."""
     return {
         name: value
         for name, value in _flat(OmegaConf.to_container(config, resolve=True))
-        if name != "run_id" and name not in RESUMABLE
+        if name not in ("run_id", _GROUP, *RESUMABLE)
     }
 
 

@@ -1,11 +1,9 @@
-"""An evaluation as files, as figures for loggers, and as what W&B shows."""
+"""An evaluation as files, and as figures for loggers."""
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
-
-from pytorch_lightning.loggers import WandbLogger
 
 from sizemix.evaluation.advice import Advice
 from sizemix.evaluation.evaluation import Evaluation
@@ -73,16 +71,3 @@ def curve_figures(evaluation: Evaluation) -> dict[str, float]:
         if point.recalibrated is not None:
             figures[f"test/top1_recalibrated@{point.image_size}"] = point.recalibrated.top1
     return figures
-
-
-def log_to_wandb(logger: WandbLogger, evaluation: Evaluation, files: EvaluationFiles) -> None:
-    """The curve over image_size as an axis of its own, as a table and as the picture."""
-    import wandb  # half a second that only its users should wait
-
-    rows = [{**point.row(), **asdict(cost)} for point, cost in zip(evaluation.points, evaluation.costs, strict=True)]
-    logger.experiment.define_metric("curve/image_size")
-    logger.experiment.define_metric("curve/*", step_metric="curve/image_size")
-    for point in evaluation.points:
-        logger.experiment.log({"curve/image_size": point.image_size, "curve/top1": point.best.top1})
-    table = wandb.Table(columns=list(rows[0]), data=[list(row.values()) for row in rows])
-    logger.experiment.log({"evaluation/table": table, "evaluation/picture": wandb.Image(str(files.curve_png))})

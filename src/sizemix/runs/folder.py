@@ -42,9 +42,9 @@ class EvaluationFiles:
 class RunFolder:
     """One run on disk.
 
-    config.yaml (resolved), plan.csv, metrics.csv, checkpoints/last.ckpt, previous.ckpt (the one before) and best.ckpt,
-    the files of its evaluation, and summary.json, which exists once the run has finished; of image files also
-    split.csv and broken.csv; with sizes.budget=memory fitting_batches.csv, with match=time step_seconds.csv.
+    config.yaml (resolved), plan.csv and plan.png, metrics.csv, checkpoints/last.ckpt, previous.ckpt (the one before)
+    and best.ckpt, the files of its evaluation, and summary.json, which exists once the run has finished; of image files
+    also split.csv and broken.csv; with sizes.budget=memory fitting_batches.csv, with match=time step_seconds.csv.
 
     Args:
         path: the folder.
@@ -54,6 +54,7 @@ class RunFolder:
         self.path = Path(path)
         self.config_file = self.path / "config.yaml"
         self.plan_csv = self.path / "plan.csv"
+        self.plan_png = self.path / "plan.png"
         self.fitting_csv = self.path / "fitting_batches.csv"
         self.step_seconds_csv = self.path / "step_seconds.csv"
         self.split_csv = self.path / "split.csv"

@@ -1,7 +1,7 @@
 """A run's configuration to the objects that carry it out; the one place that knows both."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,6 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, OmegaConf
 from pytorch_lightning.accelerators import CPUAccelerator
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
-from pytorch_lightning.loggers import WandbLogger
 from torch import nn
 
 from sizemix.callbacks.data_wait import DataWait
@@ -23,6 +22,8 @@ from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.sources import DataSource
 from sizemix.errors import UserError
+from sizemix.loggers.guarded import GuardedLogger
+from sizemix.loggers.services import guarded
 from sizemix.models.backbone import check_logits, preprocessing_of, training_flops
 from sizemix.models.trainable import train_only
 from sizemix.runs.folder import RunFolder
@@ -52,6 +53,7 @@ class Run:
         datamodule: the images.
         scheduler: the callback that holds the plan.
         metrics: the writer of metrics.csv.
+        loggers: those besides, which the trainer has as well.
         timer: the seconds of training, kept across resumes.
         best: the callback that keeps the best checkpoint on validation.
         last: the callback that keeps the newest state.
@@ -63,6 +65,7 @@ class Run:
     datamodule: SizedDataModule
     scheduler: SizeScheduler
     metrics: MetricsCsv
+    loggers: Sequence[GuardedLogger]
     timer: Timer
     best: ModelCheckpoint
     last: LastCheckpoint
@@ -96,13 +99,14 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         val_metric=model.val_metric,
         metrics=metrics,
     )
-    loggers = [metrics, *_additional_logger(config, folder)]
+    loggers = _additional_loggers(config, folder, scheduler)
     return Run(
-        trainer=_trainer(config, folder, callbacks=callbacks.every, loggers=loggers),
+        trainer=_trainer(config, folder, callbacks=callbacks.every, loggers=[metrics, *loggers]),
         model=model,
         datamodule=serve(config, dataset, preprocessing),
         scheduler=scheduler,
         metrics=metrics,
+        loggers=loggers,
         timer=callbacks.timer,
         best=callbacks.best,
         last=callbacks.last,
@@ -210,24 +214,15 @@ def _frozen_norms(config: DictConfig, net: nn.Module) -> list[nn.Module]:
     return [] if part is None or only_at_the_end else train_only(net, part)
 
 
-def _additional_logger(config: DictConfig, folder: RunFolder) -> list[Any]:
+def _additional_loggers(config: DictConfig, folder: RunFolder, scheduler: SizeScheduler) -> list[GuardedLogger]:
     if config.logger.additional is None:
         return []
     logger = instantiate(config.logger.additional, "logger", save_dir=str(folder.path))
-    if isinstance(logger, WandbLogger):
-        _open(logger)
-    return [logger]
 
+    def images_seen(step: int) -> int:
+        return scheduler.planned.images_before(min(step + 1, scheduler.planned.num_steps))
 
-def _open(logger: WandbLogger) -> None:
-    """Connects now, so that a missing login is noticed before anything trains."""
-    import wandb  # half a second that only its users should wait
-
-    try:
-        logger.experiment  # noqa: B018
-    except wandb.Error as error:
-        reason, *_ = " ".join(str(error).split()).rstrip(".").split(". ")  # further sentences repeat the remedy
-        raise UserError(f"logger: W&B says: {reason}; run `wandb login`, or set logger.mode=offline.") from error
+    return [guarded(logger, images_seen=images_seen)]
 
 
 def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callback], loggers: list[Any]) -> pl.Trainer:

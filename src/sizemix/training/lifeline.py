@@ -14,7 +14,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing import AuthenticationError
 from multiprocessing.connection import Client, Connection, Listener
@@ -27,6 +27,7 @@ _GRACE_SECONDS = 1.0
 _TEARDOWN_SECONDS = 20.0
 _JOIN_SECONDS = 600.0
 _FAREWELL_SECONDS = 30.0
+_WISH_SECONDS = 10.0
 
 
 class Lifeline:
@@ -38,12 +39,14 @@ class Lifeline:
 
     Attributes:
         remedy: what a user can do when the run has ended, told with the reason.
+        last_wish: carried out where this process is left from a thread, if it does not take long.
     """
 
     def __init__(self, rank: int = 0, *, world_size: int = 1) -> None:
         self.rank = rank
         self.world_size = world_size
         self.remedy = ""
+        self.last_wish: Callable[[], None] = lambda: None
         self._connections: dict[int, Connection[Any, Any]] = {}
         self._processes: dict[int, Popen[Any]] = {}
         self._shared: queue.SimpleQueue[str | None] = queue.SimpleQueue()
@@ -120,7 +123,7 @@ class Lifeline:
             return
         time.sleep(_GRACE_SECONDS if self.rank == 0 else 2 * _GRACE_SECONDS)
         # Behind an exception, Lightning may wait for a device that waits for the other ranks.
-        deadline = threading.Timer(_TEARDOWN_SECONDS, os._exit, [code])
+        deadline = threading.Timer(_TEARDOWN_SECONDS, self._leave, [code])
         deadline.daemon = True
         deadline.start()
         if self.rank:
@@ -208,6 +211,12 @@ class Lifeline:
         if self.rank == 0 or self.rank == 1:  # where rank 0 is gone, one of the others speaks
             print(f"\nsizemix: rank {rank} ended: {reason}{self.remedy}", file=sys.stderr)
         self.wait_for_own()
+        self._leave(code)
+
+    def _leave(self, code: int) -> NoReturn:
+        wish = threading.Thread(target=self.last_wish, daemon=True)
+        wish.start()
+        wish.join(_WISH_SECONDS)
         _exit(code)
 
     def _end_those_not_joined(self) -> None:

@@ -1,17 +1,14 @@
 """What a finished run leaves in its folder and tells its loggers."""
 
-import platform
 from dataclasses import asdict
-from importlib.metadata import version
 from typing import Any
 
 import torch
 from omegaconf import DictConfig
-from pytorch_lightning.loggers import WandbLogger
 
-from sizemix import __version__
 from sizemix.evaluation.evaluation import Evaluation
-from sizemix.report.evaluation import curve_figures, evaluation_figures, log_to_wandb, write_evaluation
+from sizemix.loggers.described import versions
+from sizemix.report.evaluation import curve_figures, evaluation_figures, write_evaluation
 from sizemix.runs.folder import RunFolder
 from sizemix.sizes.spending import spending
 from sizemix.training.assembly import Run
@@ -48,15 +45,11 @@ def training_seconds(run: Run) -> float:
 
 
 def _log_evaluation(run: Run, folder: RunFolder, evaluation: Evaluation) -> None:
-    """The curve for the loggers besides metrics.csv, which then close."""
-    for logger in run.trainer.loggers:
-        if logger is not run.metrics:
-            logger.log_metrics(curve_figures(evaluation), step=run.scheduler.planned.num_steps)
-            if isinstance(logger, WandbLogger):
-                log_to_wandb(logger, evaluation, folder.evaluation)
-            logger.finalize("success")
-        if isinstance(logger, WandbLogger):
-            logger.experiment.finish()
+    """The curve for the loggers besides metrics.csv."""
+    for logger in run.loggers:
+        logger.log_metrics(curve_figures(evaluation), step=run.scheduler.planned.num_steps)
+        logger.show_evaluation(evaluation, folder.evaluation)
+        logger.save()
 
 
 def _summary(
@@ -95,9 +88,5 @@ def _summary(
         "world_size": run.trainer.world_size,
         "precision": str(run.trainer.precision),
         "num_threads": torch.get_num_threads(),
-        "versions": {
-            "sizemix": __version__,
-            "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "torchvision", "pytorch-lightning", "timm")},
-        },
+        "versions": versions(),
     }

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import pytorch_lightning as pl
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from pytorch_lightning.callbacks import LambdaCallback
 from rich.console import Console
 
@@ -24,8 +24,10 @@ from sizemix.checkpointing.stopping import StopBehindStep
 from sizemix.errors import UserError
 from sizemix.evaluation.evaluation import Evaluation
 from sizemix.limits import available_cores
+from sizemix.loggers.described import described
+from sizemix.loggers.guarded import close, opened
 from sizemix.report.curve import class_table, curve_table
-from sizemix.report.plan import plan_table, write_plan_csv
+from sizemix.report.plan import draw_plan, plan_table, write_plan_csv
 from sizemix.report.waiting import waiting_table
 from sizemix.runs.atomic import remove_partial_files
 from sizemix.runs.folder import RunFolder
@@ -33,6 +35,7 @@ from sizemix.runs.lock import take_lock
 from sizemix.training.assembly import Run, assemble
 from sizemix.training.ending import Ending
 from sizemix.training.evaluating import evaluate_run
+from sizemix.training.instantiate import plain
 from sizemix.training.launch import host_own_ranks, join_ranks
 from sizemix.training.lifeline import Lifeline
 from sizemix.training.quiet import quieten
@@ -100,6 +103,12 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
 
 def _train_and_evaluate(config: DictConfig, folder: RunFolder, ending: Ending, console: Console) -> None:
     run = assemble(config, folder)
+    ending.lifeline.last_wish = lambda: close(run.loggers, exit_code=1)
+    with opened(run.loggers, required=not folder.last_checkpoint.exists()):
+        _carry_through(run, config, folder, ending, console)
+
+
+def _carry_through(run: Run, config: DictConfig, folder: RunFolder, ending: Ending, console: Console) -> None:
     if run.trainer.is_global_zero:
         announce = LambdaCallback(on_fit_start=lambda *_: _announce(run, config, folder, console))
         run.trainer.callbacks.append(announce)  # type: ignore[attr-defined]
@@ -169,8 +178,10 @@ def _announce(run: Run, config: DictConfig, folder: RunFolder, console: Console)
     """Shows the plan before anything trains, and tells the loggers the configuration."""
     trainer, plan = run.trainer, run.scheduler.planned
     write_plan_csv(plan, folder.plan_csv)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(OmegaConf.to_container(config))  # type: ignore[arg-type]
+    draw_plan(plan, folder.plan_png, title=title_of(run, config))
+    for logger in run.loggers:
+        logger.log_hyperparams(described(plain(config)))
+        logger.show_plan(folder.plan_png)
     dataset = run.datamodule.dataset
     train, val, test = (len(split.targets) for split in (dataset.train, dataset.val, dataset.test))
     console.print(
