@@ -39,6 +39,8 @@ def _parser() -> argparse.ArgumentParser:
 def _export(options: argparse.Namespace) -> None:
     from sizemix.inference.exporting.export import export
 
+    if options.format != "timm":
+        print("Tracing the network takes seconds to minutes.", flush=True)
     try:
         done = export(
             options.run,

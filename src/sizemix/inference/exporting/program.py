@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import timm
 import torch
 from torch.export import Dim, ExportedProgram
 
@@ -11,6 +12,9 @@ from sizemix.errors import UserError
 from sizemix.inference.exporting.checking import Checked, check
 from sizemix.inference.exporting.subject import Subject
 
+# timm's modules whose windows are cut and padded anew in each stage: torch 2.11 follows a free size through them for
+# minutes (it had not finished swin_tiny after 2.5 minutes of CPU time).
+_OF_ONE_SIZE = {"swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr"}
 AXES = {0: "batch", 2: "height", 3: "width"}  # of images (batch, 3, height, width)
 
 
@@ -40,7 +44,7 @@ def traced(subject: Subject) -> Traced:
     Raises:
         UserError: torch cannot follow the network.
     """
-    if len(subject.image_sizes) > 1:
+    if len(subject.image_sizes) > 1 and not _too_long(subject):
         try:
             return _traced(subject, AXES, subject.image_sizes)
         except Exception:  # whatever torch raises on code that depends on the size
@@ -54,6 +58,10 @@ def traced(subject: Subject) -> Traced:
         raise UserError(
             f"torch.export cannot follow {subject.architecture} ({type(error).__name__}: {reason}); take --format timm."
         ) from error
+
+
+def _too_long(subject: Subject) -> bool:
+    return subject.of_timm and timm.models.is_model_in_modules(subject.architecture, _OF_ONE_SIZE)
 
 
 def _traced(subject: Subject, axes: Mapping[int, str], image_sizes: tuple[int, ...]) -> Traced:
