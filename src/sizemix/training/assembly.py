@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytorch_lightning as pl
@@ -206,7 +206,10 @@ def _with_own_weights(settings: DictConfig, folder: RunFolder) -> DictConfig:
 def _preprocessing(config: DictConfig, net: nn.Module, dataset: DataSource) -> Preprocessing:
     """What trained weights were shown; else what the data set says of itself; else the network's configuration."""
     trained = config.model.get("pretrained") or config.model.get("checkpoint")
-    return preprocessing_of(net) if trained or dataset.preprocessing is None else dataset.preprocessing
+    if dataset.preprocessing is None:
+        return preprocessing_of(net)
+    # Small images are shown whole, whatever the photos of the network's training were.
+    return replace(preprocessing_of(net), crop_ratio=1.0) if trained else dataset.preprocessing
 
 
 def _frozen_norms(config: DictConfig, net: nn.Module) -> list[nn.Module]:

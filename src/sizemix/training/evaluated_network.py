@@ -1,6 +1,6 @@
 """The network that `sizemix evaluate` is to look at, and what its outputs mean: of a run, or of any timm weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from omegaconf import DictConfig
 from timm.models import resolve_pretrained_cfg
@@ -64,5 +64,7 @@ def of_a_configuration(config: DictConfig, dataset: DataSource) -> EvaluatedNetw
     else:
         outputs = resolve_pretrained_cfg(settings.name).num_classes
     net: nn.Module = instantiate(settings, "model", num_classes=outputs).eval()
-    preprocessing = preprocessing_of(net) if dataset.preprocessing is None else dataset.preprocessing
+    preprocessing = preprocessing_of(net)
+    if dataset.preprocessing is not None:  # small images are shown whole
+        preprocessing = replace(preprocessing, crop_ratio=1.0)
     return EvaluatedNetwork(net, settings.name, names_of_outputs(net, outputs), outputs, preprocessing)
