@@ -18,8 +18,9 @@ COMMANDS = {
     "cascade": "find out whether showing images small first, and larger only where unsure, pays",
     "doctor": "look at software, machine, images and network; say what is wrong and what to do",
     "compare": "show finished runs side by side on one page: what differs, where, how surely, at what cost",
+    "dashboard": "save a sweep's comparison as a report in Weights & Biases",
 }
-_SUMMARIES = "".join(f"  {name:<8} {summary}\n" for name, summary in COMMANDS.items())
+_SUMMARIES = "".join(f"  {name:<9} {summary}\n" for name, summary in COMMANDS.items())
 USAGE = f"""usage: sizemix COMMAND ...
 
 commands:
