@@ -1,0 +1,30 @@
+"""The notebooks run from top to bottom, and draw."""
+
+import os
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+_NOTEBOOKS = sorted((Path(__file__).parents[2] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", _NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_shows_its_pictures(path, tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    monkeypatch.setitem(os.environ, "PYDEVD_DISABLE_FILE_VALIDATION", "1")
+    notebook = nbformat.read(path, as_version=4)
+    kept = _pictures(notebook)
+    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
+    assert _pictures(notebook) == kept > 1, "and those that it is kept with are as many"
+
+
+def _pictures(notebook):
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    assert not [output for output in outputs if output.output_type == "error"]
+    return sum("image/png" in output.get("data", {}) for output in outputs)
+
+
+def test_there_are_notebooks():
+    assert {path.stem for path in _NOTEBOOKS} == {"fixed_vs_mixed", "one_model_many_sizes"}
