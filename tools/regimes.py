@@ -14,7 +14,8 @@ from tables import write_table
 from sizemix.cli.compose import compose
 from sizemix.sizes.plan import SizePlan
 from sizemix.sizes.spending import spending
-from sizemix.training.forecast import Images, forecast
+from sizemix.training.forecast import forecast
+from sizemix.training.plan_inputs import Images
 
 DOCS = Path(__file__).parents[1] / "docs" / "methods.md"
 IMAGENET = ("data=imagenet", "data.root=.", "model=resnet50", "recipe.base_batch_size=256", "trainer.max_epochs=90")

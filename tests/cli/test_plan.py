@@ -8,12 +8,13 @@ import pytest
 import torch
 
 from sizemix.cli import plan
-from sizemix.models import speed
 from sizemix.models.speed import StepSpeed
 from sizemix.runs.folder import RunFolder
+from sizemix.training import measured_steps
 from sizemix.training.assembly import assemble
-from sizemix.training.forecast import Images, count_images, forecast, images_of
+from sizemix.training.forecast import forecast
 from sizemix.training.images import serve
+from sizemix.training.plan_inputs import Images, count_images, images_of
 from sizemix.training.run import fit
 
 _SMALL = (
@@ -75,7 +76,7 @@ def test_a_step_takes_all_its_micro_batches(compose, monkeypatch):
     def half_a_second(net, image_sizes, **options):
         return {size: StepSpeed(num_images, 0.5, None) for size, num_images in image_sizes.items()}
 
-    monkeypatch.setattr(speed, "measured_steps", half_a_second)
+    monkeypatch.setattr(measured_steps, "measured_steps", half_a_second)
     for micro_batches in (1, 4):
         config = compose(*_SMALL, f"trainer.accumulate_grad_batches={micro_batches}")
         measured = forecast(config, Images(100, 10), probe=True).measured

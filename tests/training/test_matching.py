@@ -7,8 +7,9 @@ import pytest
 from sizemix.errors import UserError
 from sizemix.runs.folder import RunFolder
 from sizemix.sizes.matching import amount
-from sizemix.training.forecast import Images, forecast
+from sizemix.training.forecast import forecast
 from sizemix.training.matching import kept_step_seconds, with_matched_length
+from sizemix.training.plan_inputs import Images
 from sizemix.training.run import carry_out
 
 _ARMS = (
@@ -58,7 +59,7 @@ def test_what_was_measured_is_kept_for_other_ranks_and_a_resumed_run(tmp_path):
 
 
 def test_memory_decides_a_batch_too_late_to_be_matched(compose):
-    with pytest.raises(UserError, match=r"match: expected images with sizes.budget=memory"):
+    with pytest.raises(UserError, match=r"match: expected images, and length_factor 1, with sizes.budget=memory"):
         with_matched_length(compose("sizes.budget=memory", "match=compute"), num_images=9, cost={}, step_seconds=dict)
 
 

@@ -17,7 +17,8 @@ from sizemix.cli.compose import CONF, prepared
 from sizemix.errors import UserError
 
 if TYPE_CHECKING:
-    from sizemix.training.forecast import Forecast, Images
+    from sizemix.training.forecast import Forecast
+    from sizemix.training.plan_inputs import Images
 
 OPTION = "dry_run=true"
 
@@ -127,7 +128,7 @@ def _forecast(text: str) -> "Forecast":
 
 @cache
 def _images(data: str, imbalance: str | None) -> "Images":
-    from sizemix.training.forecast import count_images
+    from sizemix.training.plan_inputs import count_images
 
     config = OmegaConf.create({"data": OmegaConf.create(data), "training": {"imbalance": imbalance}})
     assert isinstance(config, DictConfig)

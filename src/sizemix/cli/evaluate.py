@@ -66,7 +66,7 @@ def _evaluate(options: argparse.Namespace, others: Sequence[str]) -> None:
     config.trainer.devices, config.trainer.num_nodes = 1, 1
     out = options.out or ((run.path if run else Path()) / "evaluation")
     wish = _wish(options)
-    from sizemix.training.reevaluation import Request, carry_out  # seconds of imports
+    from sizemix.inference.reevaluation import Request, carry_out  # seconds of imports
 
     carry_out(
         Request(

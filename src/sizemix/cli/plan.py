@@ -10,7 +10,8 @@ from sizemix.cli.compose import compose
 from sizemix.cli.ending import exit_code_of
 from sizemix.errors import UserError
 from sizemix.report.plan import draw_plan, plan_table, write_sizes_csv
-from sizemix.training.forecast import Forecast, Images, count_images, forecast
+from sizemix.training.forecast import Forecast, forecast
+from sizemix.training.plan_inputs import Images, count_images
 
 _HELP = """usage: sizemix plan [OPTION=VALUE ...]
 

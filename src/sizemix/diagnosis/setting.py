@@ -16,8 +16,7 @@ from sizemix.diagnosis.machine import BFLOAT16_SINCE
 from sizemix.sizes.budget import MEMORY, StepShape, step_shapes
 from sizemix.sizes.schedule import MixedSizes, SizeSchedule
 from sizemix.training.assembly import idle_trainer
-from sizemix.training.forecast import images_of
-from sizemix.training.plan_inputs import size_schedule
+from sizemix.training.plan_inputs import images_of, size_schedule
 
 
 @dataclass(frozen=True)

@@ -31,13 +31,12 @@ from sizemix.runs.metrics import MetricsCsv
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.training.callbacks import finetuning_of, run_callbacks
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
-from sizemix.training.forecast import images_of
 from sizemix.training.images import open_dataset, rank_before_training, serve
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
 from sizemix.training.matching import kept_step_seconds, with_matched_length
 from sizemix.training.measured_steps import steps_on_device
-from sizemix.training.plan_inputs import plan_settings, size_schedule
+from sizemix.training.plan_inputs import images_of, plan_settings, size_schedule
 from sizemix.training.quiet import quieten
 
 _NOT_THE_ARCHITECTURES = ("compile", "pretrained", "checkpoint")

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
@@ -13,28 +12,12 @@ from sizemix.sizes.spending import MeasuredStep
 from sizemix.training.cost_cache import cached_costs
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.matching import local_images_of, with_matched_length
-from sizemix.training.plan_inputs import num_shards, plan_settings, size_schedule, source_settings
-
-if TYPE_CHECKING:
-    from sizemix.data.sources import DataSource
+from sizemix.training.plan_inputs import Images, num_shards, plan_settings, size_schedule
 
 # Imports of torch, timm and Lightning stand inside functions: a plan whose costs are known needs none of the last two.
 
 _TIMM = "sizemix.models.backbone.build_backbone"
 _NOT_THE_COSTS = ("compile", "pretrained", "checkpoint")
-
-
-@dataclass(frozen=True)
-class Images:
-    """What a plan and a network need to know of a data set.
-
-    Attributes:
-        num_images: of a training pass.
-        num_classes: outputs of the network.
-    """
-
-    num_images: int
-    num_classes: int
 
 
 @dataclass(frozen=True)
@@ -48,24 +31,6 @@ class Forecast:
 
     plan: SizePlan
     measured: Mapping[int, MeasuredStep] | None
-
-
-def count_images(config: DictConfig) -> Images:
-    """Opens the data set as training does, which reads the header of every file.
-
-    Raises:
-        UserError: what the source says of the user's data.
-    """
-    return images_of(config, instantiate(source_settings(config), "data"))
-
-
-def images_of(config: DictConfig, dataset: "DataSource") -> Images:
-    """Counts those of an opened data set."""
-    from sizemix.data.balance import oversampled_number
-
-    targets = dataset.train.targets
-    oversample = config.training.imbalance == "oversample"
-    return Images(oversampled_number(targets) if oversample else len(targets), len(dataset.class_names))
 
 
 def forecast(config: DictConfig, images: Images, *, probe: bool) -> Forecast:

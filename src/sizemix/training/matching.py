@@ -38,7 +38,10 @@ def with_matched_length(
     if config.match == "images" and config.length_factor == 1:  # which trainer.max_epochs counts anyway
         return config
     if config.sizes.budget == MEMORY:
-        raise UserError(f"match: expected images with sizes.budget=memory, got {config.match}, and length_factor=1; choose another budget.")
+        raise UserError(
+            "match: expected images, and length_factor 1, with sizes.budget=memory, whose batches are known too late, "
+            f"got {config.match} and {config.length_factor:g}; choose another budget."
+        )
     plan_of = partial(_plan, config, num_images=num_images, cost=cost)
     baseline = _baseline(config, num_images=num_images, cost=cost)
     as_it_is = plan_of(Length(config.trainer.max_epochs, 1.0))

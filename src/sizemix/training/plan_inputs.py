@@ -1,12 +1,29 @@
 """What a plan takes from a configuration; imports no torch, so that planning starts at once."""
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, ListConfig
 
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.training.instantiate import instantiate, without
+
+if TYPE_CHECKING:
+    from sizemix.data.sources import DataSource
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a plan and a network need to know of a data set.
+
+    Attributes:
+        num_images: of a training pass.
+        num_classes: outputs of the network.
+    """
+
+    num_images: int
+    num_classes: int
 
 
 def size_schedule(config: DictConfig) -> SizeSchedule:
@@ -22,6 +39,24 @@ def size_schedule(config: DictConfig) -> SizeSchedule:
 def source_settings(config: DictConfig) -> DictConfig:
     """What data._target_ is called with: every key of the group that is not for others."""
     return without(config.data, "base_size", "eval_sizes", "size_multiple", "num_workers")
+
+
+def count_images(config: DictConfig) -> Images:
+    """Opens the data set as training does, which reads the header of every file.
+
+    Raises:
+        UserError: what the source says of the user's data.
+    """
+    return images_of(config, instantiate(source_settings(config), "data"))
+
+
+def images_of(config: DictConfig, dataset: "DataSource") -> Images:
+    """Counts those of an opened data set."""
+    from sizemix.data.balance import oversampled_number
+
+    targets = dataset.train.targets
+    oversample = config.training.imbalance == "oversample"
+    return Images(oversampled_number(targets) if oversample else len(targets), len(dataset.class_names))
 
 
 def plan_settings(config: DictConfig) -> dict[str, Any]:

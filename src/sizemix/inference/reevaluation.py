@@ -12,12 +12,12 @@ from sizemix.evaluation.advice import Wish
 from sizemix.evaluation.classes import outputs_of_classes
 from sizemix.evaluation.evaluation import Evaluation, evaluate
 from sizemix.evaluation.robustness import Robustness, robustness
+from sizemix.inference.evaluated_network import EvaluatedNetwork, of_a_configuration, of_a_run
 from sizemix.report.curve import class_table, cost_table, curve_table
 from sizemix.report.evaluation import write_bank, write_evaluation
 from sizemix.report.robustness import robustness_table, write_robustness_csv
 from sizemix.runs.folder import EvaluationFiles, RunFolder
 from sizemix.training.assembly import idle_trainer
-from sizemix.training.evaluated_network import EvaluatedNetwork, of_a_configuration, of_a_run
 from sizemix.training.evaluating import protocol
 from sizemix.training.images import open_dataset, serve
 
