@@ -43,7 +43,7 @@ def test_measuring_leaves_the_network_as_it_was(throughput):
 
 
 def test_batches_that_would_not_fit_are_not_tried(monkeypatch):
-    monkeypatch.setattr(cost, "estimated_bytes", lambda net, size, batch: batch)
+    monkeypatch.setattr(cost, "evaluation_bytes", lambda net, size, batch: batch)
     monkeypatch.setattr(cost, "available_bytes", lambda: 2.5)
     seen = []
 

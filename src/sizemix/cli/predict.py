@@ -1,8 +1,6 @@
 """`sizemix predict`: classes of images, by a run's network."""
 
 import argparse
-import csv
-import io
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -110,8 +108,9 @@ def _device(name: str) -> str:
 
 def _show(found: Sequence["Prediction"]) -> None:
     table = Table()
-    for name, justify in (("image", "left"), ("class", "left"), ("probability", "right")):
-        table.add_column(name, justify="right" if justify == "right" else "left", overflow="fold")
+    table.add_column("image", overflow="fold")
+    table.add_column("class", overflow="fold")
+    table.add_column("probability", justify="right")
     for one in found[:_SHOWN]:
         table.add_row(one.name, one.class_name, f"{one.probability:.1%}")
     console = Console(highlight=False, markup=False)
@@ -123,17 +122,15 @@ def _show(found: Sequence["Prediction"]) -> None:
 
 def _write(found: "Sequence[Prediction | Unreadable]", path: Path) -> None:
     from sizemix.inference.predicting import Unreadable
-    from sizemix.runs.atomic import write_atomically
+    from sizemix.runs.tables import write_csv
 
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "class", "probability", "problem"])
-    for one in found:
-        if isinstance(one, Unreadable):
-            writer.writerow([one.name, "", "", one.reason])
-        else:
-            writer.writerow([one.name, one.class_name, f"{one.probability:.6f}", ""])
+    rows = (
+        (one.name, None, None, one.reason)
+        if isinstance(one, Unreadable)
+        else (one.name, one.class_name, f"{one.probability:.6f}", None)
+        for one in found
+    )
     try:
-        write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+        write_csv(path, ("image", "class", "probability", "problem"), rows)
     except OSError as error:
         raise UserError(f"--out: expected a file that can be written, got {path} ({error.strerror}).") from error

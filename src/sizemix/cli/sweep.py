@@ -34,7 +34,8 @@ from sizemix.runs.folder import RunFolder
 from sizemix.runs.lock import Lock, take_lock
 
 _RECORD, _LOCK, _FAILURE = "sweep.json", "sweep.lock", "failure.txt"
-_GROUP = "logger.additional.group"  # follows from the sweep's folder, which may have been moved
+# What follows from a run's id, and from the sweep's folder, which may have been moved.
+_NOT_THE_RUN = ("run_id", "logger.additional.id", "logger.additional.group")
 _HYDRAS = "multirun.yaml"  # its own record of a sweep
 _begun: list[tuple[Path, Lock]] = []  # folder and lock, from Hydra, which makes SweepRecord and returns nothing
 
@@ -214,7 +215,7 @@ def _comparable(config: DictConfig) -> dict[str, Any]:
     return {
         name: value
         for name, value in _flat(OmegaConf.to_container(config, resolve=True))
-        if name not in ("run_id", _GROUP, *RESUMABLE)
+        if name not in (*_NOT_THE_RUN, *RESUMABLE)
     }
 
 

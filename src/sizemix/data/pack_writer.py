@@ -4,9 +4,7 @@ Threads encode the photos, which are written in the order of their paths (data/p
 makes the folder a pack.
 """
 
-import csv
 import hashlib
-import io
 import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +24,7 @@ from sizemix.data.pack_format import INDEX_FILE, VERSION, Index, write_index
 from sizemix.data.prefetch import prefetched
 from sizemix.data.splits import SPLITS, SplitFile
 from sizemix.errors import UserError
-from sizemix.runs.atomic import write_atomically
+from sizemix.runs.tables import write_csv
 
 BROKEN_FILE = "broken.csv"
 _SHARD_BYTES = 2**30
@@ -199,11 +197,7 @@ def _refuse_many_broken(folder: Path, source: Path, broken: Mapping[str, str], *
 
 
 def _write_broken(folder: Path, broken: Mapping[str, str]) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["path", "reason"])
-    writer.writerows(broken.items())
-    write_atomically(folder / BROKEN_FILE, lambda file: file.write(text.getvalue().encode(errors="replace")))
+    write_csv(folder / BROKEN_FILE, ("path", "reason"), broken.items())
 
 
 def _index(

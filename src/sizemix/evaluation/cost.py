@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from sizemix.limits import available_bytes
 from sizemix.models.backbone import training_flops
-from sizemix.models.memory import estimated_bytes
+from sizemix.models.memory import evaluation_bytes
 from sizemix.sizes.spending import forward_gflops
 
 Autocast = Callable[[], AbstractContextManager[object]]
@@ -134,8 +134,8 @@ def _throughput(net: nn.Module, image_size: int, *, device: torch.device) -> tup
 
 
 def _fits(net: nn.Module, image_size: int, batch: int, *, device: torch.device) -> bool:
-    """On a CPU by what training would keep, far more than a forward pass: the system would end the process."""
-    return device.type != "cpu" or estimated_bytes(net, image_size, batch) < available_bytes()
+    """On a CPU by an estimate, as the system would end the process; elsewhere it is tried."""
+    return device.type != "cpu" or evaluation_bytes(net, image_size, batch) < available_bytes()
 
 
 def _images(number: int, image_size: int, device: torch.device) -> Tensor:

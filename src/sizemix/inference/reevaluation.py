@@ -13,13 +13,14 @@ from sizemix.evaluation.classes import outputs_of_classes
 from sizemix.evaluation.evaluation import Evaluation, evaluate
 from sizemix.evaluation.robustness import Robustness, robustness
 from sizemix.inference.evaluated_network import EvaluatedNetwork, of_a_configuration, of_a_run
+from sizemix.models.memory import check_evaluation_memory
 from sizemix.report.curve import class_table, cost_table, curve_table
 from sizemix.report.evaluation import write_bank, write_evaluation
 from sizemix.report.robustness import robustness_table, write_robustness_csv
 from sizemix.runs.folder import EvaluationFiles, RunFolder
 from sizemix.training.assembly import idle_trainer
 from sizemix.training.evaluating import protocol
-from sizemix.training.images import open_dataset, serve
+from sizemix.training.images import evaluated_batches, open_dataset, serve
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,10 @@ def carry_out(request: Request) -> None:
     datamodule = serve(config, dataset, network.preprocessing)
     datamodule.trainer = trainer
     datamodule.setup("test")
-    net = network.net.to(trainer.strategy.root_device)
-    autocast = trainer.precision_plugin.forward_context
+    device, autocast = trainer.strategy.root_device, trainer.precision_plugin.forward_context
+    net, eval_sizes = network.net.to(device), list(config.evaluation.eval_sizes)
+    batches = {size: number for size, number in evaluated_batches(config, dataset).items() if size in eval_sizes}
+    check_evaluation_memory(net, image_sizes=batches, device=device, autocast=autocast)
     evaluation = evaluate(net, datamodule, protocol(config), name=network.name, autocast=autocast, outputs=outputs)
     files = EvaluationFiles(request.out)
     names = _class_names(network, dataset, outputs)

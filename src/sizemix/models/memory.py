@@ -59,7 +59,7 @@ def check_evaluation_memory(
     image_size, num_images = _most_pixels(image_sizes)
     needed = _failure(
         device,
-        estimate=lambda: int(_BUFFERS * peak_bytes(net, image_size, num_images)),
+        estimate=lambda: evaluation_bytes(net, image_size, num_images),
         trial=lambda: _try_forward(net, image_size, num_images, device=device, autocast=autocast),
     )
     if needed is not None:
@@ -68,6 +68,11 @@ def check_evaluation_memory(
             f"{device.type} has ({needed}); lower evaluation.batch_size, or choose smaller "
             "evaluation.eval_sizes and evaluation.val_size."
         )
+
+
+def evaluation_bytes(net: nn.Module, image_size: int, num_images: int) -> int:
+    """What a forward pass of evaluation needs beyond the network itself, from shapes alone, in full precision."""
+    return int(_BUFFERS * peak_bytes(net, image_size, num_images))
 
 
 def step_fits(net: nn.Module, image_size: int, num_images: int, *, device: torch.device, autocast: Autocast) -> bool:

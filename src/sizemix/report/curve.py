@@ -1,7 +1,5 @@
 """A curve as tables, CSV files and a picture."""
 
-import csv
-import io
 import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -17,6 +15,7 @@ from sizemix.evaluation.cost import SizeCost
 from sizemix.evaluation.pareto import pareto_front
 from sizemix.evaluation.scores import ClassAccuracy, CurvePoint
 from sizemix.runs.atomic import write_atomically
+from sizemix.runs.tables import write_csv
 
 _WORST = 10  # classes in the terminal; per_class.csv has all
 _FEW = 10  # classes; of so few the five most probable say little
@@ -126,11 +125,7 @@ def write_class_csv(classes: Sequence[ClassAccuracy], class_names: Sequence[str]
 
 def write_rows(path: Path, rows: Sequence[Mapping[str, object]]) -> None:
     """A CSV file of rows that all have the first one's names."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_atomically(path, lambda file: file.write(text.getvalue().encode()))
+    write_csv(path, list(rows[0]), (row.values() for row in rows))
 
 
 def draw_curve(
