@@ -235,3 +235,33 @@ def test_a_sweep_with_a_bad_value_goes_on_with_another_in_its_place(runs, capsys
     good = ("-m", "seed=0,1", "data.train_images=100", "trainer.max_epochs=1")
     assert train.main([*good, "hydra.sweep.dir=here"]) == 0
     assert runs.started == ["1-resnet20_cifar-mixed-seed1"]
+
+
+def logger_options(folder):
+    return {path.name: RunFolder(path).config().logger.additional for path in sorted(folder.glob("*-*"))}
+
+
+def test_runs_of_a_sweep_share_a_group_and_arms_a_job_type(runs, tmp_path):
+    assert train.main([*_SWEEP, "logger=wandb"]) == 0
+    (folder,) = (tmp_path / "multirun").glob("*/*")
+    options = logger_options(folder)
+    assert {one.group for one in options.values()} == {f"{folder.parent.name}/{folder.name}"}
+    assert [options[name].job_type for name in names(0, 1, 2, 3)] == [
+        *["resnet20_cifar-fixed"] * 2,
+        *["resnet20_cifar-mixed"] * 2,
+    ]
+
+
+def test_a_sweep_in_a_folder_of_ones_own_is_called_by_it_and_keeps_its_runs_when_moved(runs, tmp_path):
+    assert train.main([*_SWEEP, "logger=wandb", "hydra.sweep.dir=here"]) == 0
+    assert {one.group for one in logger_options(tmp_path / "here").values()} == {"here"}
+    (tmp_path / "here").rename(tmp_path / "there")
+    runs.started = []
+    assert train.main([*_SWEEP, "logger=wandb", "hydra.sweep.dir=there"]) == 0
+    assert runs.started == []
+
+
+def test_a_group_that_the_user_names_stays(runs, tmp_path):
+    mine = ("logger=wandb", "logger.additional.group=mine", "hydra.sweep.dir=here")
+    assert train.main([*_SWEEP, *mine]) == 0
+    assert {one.group for one in logger_options(tmp_path / "here").values()} == {"mine"}

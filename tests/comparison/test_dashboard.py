@@ -129,10 +129,16 @@ def test_it_saves_a_report_of_the_sweeps_group_by_job_type(logged, service, tmp_
     assert "| mixed | 2 | 80.0 |" in json.dumps(blocks)
 
 
-def test_without_login_it_is_one_sentence(logged, tmp_path):
-    done = command(logged(), tmp_path)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "sizemix: expected a login to Weights & Biases, got none; run `wandb login` once.\n"
+def test_without_login_it_is_one_sentence(logged, tmp_path, monkeypatch, capsys):
+    for name in [name for name in os.environ if name.startswith("WANDB")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert dashboard.main([str(logged())]) == 2
+    said = capsys.readouterr()
+    assert (said.out, said.err) == (
+        "",
+        "sizemix: expected a login to Weights & Biases, got none; run `wandb login` once.\n",
+    )
 
 
 def test_a_refusal_of_the_service_is_one_sentence(logged, monkeypatch, capsys):

@@ -55,6 +55,21 @@ def test_an_exception_is_told_by_rank_0_and_ends_both(ranks, exits, capfd):
     assert capfd.readouterr().err == "\nsizemix: rank 1 ended: it broke; continue\n"
 
 
+def test_a_last_wish_is_carried_out_before_a_process_is_left_unless_it_takes_long(ranks, exits, monkeypatch):
+    monkeypatch.setattr(lifeline, "_WISH_SECONDS", 0.1)
+    ranks[0].share("")
+    wished = threading.Event()
+
+    def wish():
+        wished.set()
+        threading.Event().wait()
+
+    ranks[0].last_wish = wish
+    ranks[1].fail("it broke", 3)
+    assert [exits.get(timeout=5), exits.get(timeout=5)] == [3, 3]
+    assert wished.is_set()
+
+
 def test_a_process_that_vanishes_ends_the_others(ranks, exits, capfd):
     ranks[0].share("")
     with socket.socket(fileno=os.dup(ranks[1]._connections[0].fileno())) as handle:
