@@ -27,6 +27,7 @@ def test_a_run_is_evaluated_again_exactly_and_leaves_the_checkpoint_as_it_is(sma
     shown = capsys.readouterr().out
     assert "calibration error" in shown
     assert "Deploy at 12 px" in shown, "20 px would take more than 0.013 GFLOPs"
+    assert json.loads((out / "curve.json").read_text())["advice"]["image_size"] == 12
 
 
 def test_other_sizes_join_the_runs_bank_and_cost_is_measured(copied, tmp_path, capsys):

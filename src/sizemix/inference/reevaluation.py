@@ -3,12 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytorch_lightning as pl
 from omegaconf import DictConfig
 from rich.console import Console
+from torch import nn
 
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.sources import DataSource
-from sizemix.evaluation.advice import Wish
+from sizemix.errors import UserError
+from sizemix.evaluation.advice import Advice, Wish
 from sizemix.evaluation.classes import outputs_of_classes
 from sizemix.evaluation.evaluation import Evaluation, evaluate
 from sizemix.evaluation.robustness import Robustness, robustness
@@ -60,28 +63,41 @@ def carry_out(request: Request) -> None:
     datamodule = serve(config, dataset, network.preprocessing)
     datamodule.trainer = trainer
     datamodule.setup("test")
-    device, autocast = trainer.strategy.root_device, trainer.precision_plugin.forward_context
-    net, eval_sizes = network.net.to(device), list(config.evaluation.eval_sizes)
-    batches = {size: number for size, number in evaluated_batches(config, dataset).items() if size in eval_sizes}
-    check_evaluation_memory(net, image_sizes=batches, device=device, autocast=autocast)
+    net = network.net.to(trainer.strategy.root_device)
+    _check_memory(net, request, dataset, trainer)
+    autocast = trainer.precision_plugin.forward_context
     evaluation = evaluate(net, datamodule, protocol(config), name=network.name, autocast=autocast, outputs=outputs)
-    files = EvaluationFiles(request.out)
+    advice, refusal = _advised(evaluation, request.wish)
+    files, title = EvaluationFiles(request.out), f"{network.name} on {dataset.name}"
     names = _class_names(network, dataset, outputs)
-    write_evaluation(evaluation, files, class_names=names, title=_title(network, dataset))
+    write_evaluation(evaluation, files, class_names=names, title=title, advice=advice)
     if run is not None and request.own_images:
         write_bank(evaluation.bank, run.evaluation)
     steady = None
     if request.robustness:
+        sizes, statistics = evaluation.protocol.image_sizes, evaluation.bank.statistics
         steady = robustness(
-            net,
-            datamodule,
-            image_sizes=evaluation.protocol.image_sizes,
-            statistics=evaluation.bank.statistics,
-            autocast=autocast,
-            outputs=outputs,
+            net, datamodule, image_sizes=sizes, statistics=statistics, autocast=autocast, outputs=outputs
         )
         write_robustness_csv(steady, files.robustness_csv)
-    _show(evaluation, request, names=names, title=_title(network, dataset), steady=steady, datamodule=datamodule)
+    _show(evaluation, request, names=names, title=title, steady=steady, datamodule=datamodule)
+    if advice is None:
+        raise UserError(refusal)
+    print(advice.sentence)
+
+
+def _check_memory(net: nn.Module, request: Request, dataset: DataSource, trainer: pl.Trainer) -> None:
+    sizes, batches = request.config.evaluation.eval_sizes, evaluated_batches(request.config, dataset)
+    device, autocast = trainer.strategy.root_device, trainer.precision_plugin.forward_context
+    check_evaluation_memory(net, image_sizes={size: batches[size] for size in sizes}, device=device, autocast=autocast)
+
+
+def _advised(evaluation: Evaluation, wish: Wish) -> tuple[Advice | None, str]:
+    """The advice, or why there is none: then what has been measured is kept all the same."""
+    try:
+        return evaluation.advice(wish), ""
+    except UserError as error:
+        return None, str(error)
 
 
 def _images(request: Request) -> DataSource:
@@ -100,10 +116,6 @@ def _class_names(network: EvaluatedNetwork, dataset: DataSource, outputs: list[i
     for name, output in zip(dataset.class_names, outputs, strict=True):
         names[output] = name
     return names
-
-
-def _title(network: EvaluatedNetwork, dataset: DataSource) -> str:
-    return f"{network.name} on {dataset.name}"
 
 
 def _show(
@@ -127,4 +139,3 @@ def _show(
     if datamodule.unreadable:
         console.print(f"{len(datamodule.unreadable)} files could not be read, such as {min(datamodule.unreadable)}.")
     console.print(f"Written: {request.out}/curve.csv, curve.json, curve.png, cost.csv and more", soft_wrap=True)
-    console.print(evaluation.advice(request.wish).sentence)
