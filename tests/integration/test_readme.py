@@ -23,13 +23,27 @@ _PHOTOS = Path(__file__).parents[2] / "docs" / "how-to-own-photos.md"
 
 def test_the_library_example_trains(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
-    (example,) = re.findall(r"```python\n(.*?)```", _README.read_text(), flags=re.DOTALL)
+    _, example = re.findall(r"```python\n(.*?)```", _README.read_text(), flags=re.DOTALL)
     names: dict[str, object] = {"__name__": "example"}
     exec(example, names)
     trainer, scheduler = names["trainer"], names["scheduler"]
     assert trainer.global_step == scheduler.planned.num_steps > 100
     assert trainer.callback_metrics["train/image_size"] in (20, 28, 36)
     assert trainer.callback_metrics["val/top1"] > 0.5
+
+
+def test_the_network_of_a_run_is_loaded_and_switched_as_the_readme_says(small_run, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    loading, _ = re.findall(r"```python\n(.*?)```", _README.read_text(), flags=re.DOTALL)
+    for theirs, ours in {"outputs/<date>/<time>-<name>": str(small_run.path), "160": "12", "224": "20"}.items():
+        assert theirs in loading
+        loading = loading.replace(theirs, ours)
+    for name in ("cat.jpg", "dog.jpg"):
+        Image.new("RGB", (40, 30), "white").save(tmp_path / name)
+    names: dict[str, object] = {}
+    exec(loading, names)
+    assert names["logits"].shape == (1, 10)
+    assert names["classifier"].image_size == 20
 
 
 def test_schedule_model_and_data_of_ones_own_train_as_the_how_to_says(tmp_path):
