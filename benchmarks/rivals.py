@@ -10,7 +10,7 @@ from PIL import Image
 from timm.data import ScheduledBatchSampler, create_loader
 from timm.task import ClassificationTask
 from torch.nn import functional as F
-from watched_runs import HALF, SKIPPED, Setting, configuration, now
+from watched_runs import HALF, Setting, configuration, now
 
 from sizemix.training.assembly import trainable_network
 from sizemix.training.instantiate import plain
@@ -57,9 +57,8 @@ def network(setting: Setting) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
 
 
 def timed(setting: Setting, step: Step, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
-    """Seconds a step, behind steps that are not counted."""
-    for batch in batches[:SKIPPED]:
-        step(*batch)
+    """Seconds a step, behind one that is not counted."""
+    step(*batches[0])
     since = now(setting.device)
     for batch in batches:
         step(*batch)
@@ -67,12 +66,11 @@ def timed(setting: Setting, step: Step, batches: Sequence[tuple[torch.Tensor, to
 
 
 def epoch_seconds(setting: Setting, step: Step, loader: Any) -> float:
-    """Seconds a step of timm's loader; its first batches are not counted, as workers begin with them."""
-    for number, (images, targets) in enumerate(loader):
+    """Seconds a step of timm's loader, from before its first batch is made."""
+    since = now(setting.device)
+    for images, targets in loader:
         step(images.contiguous(memory_format=torch.channels_last), targets)
-        if number + 1 == SKIPPED:
-            since = now(setting.device)
-    return (now(setting.device) - since) / (number + 1 - SKIPPED)
+    return (now(setting.device) - since) / len(loader)
 
 
 def scheduled_loader(setting: Setting, wanted: Mapping[int, int]) -> Any:

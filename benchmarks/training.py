@@ -5,7 +5,7 @@
 All train the same timm network with the same optimizer on the same device, in one process, and take turns.
 steps: at fixed sizes; the loop and timm's task have one random batch on the device, ours is a whole run with all its
 callbacks, which crops, mirrors and normalises random images held in memory. A round is an epoch of the run, without
-its first steps and without validation and checkpoints, then as many steps of the others. On the CPU the clock is that
+validation and checkpoints, then as many steps of the others. On the CPU the clock is that
 of the process, one thread, so that other work on the machine changes little; on a GPU it is that of the wall.
 mixed: an epoch of all sizes against epochs of one size, the bare loop in the same order of sizes, and timm's loader of
 scheduled sizes with its task, from start to end.
@@ -29,7 +29,7 @@ from typing import Any
 
 import torch
 from rivals import bare_step, epoch_seconds, scheduled_loader, timed, timm_step
-from watched_runs import SKIPPED, Setting, Watch, Window, begin, now, peak_bytes, start_counting, train
+from watched_runs import Setting, Watch, Window, begin, now, peak_bytes, start_counting, train
 
 from sizemix.training.assembly import Run
 from sizemix.training.quiet import quieten
@@ -38,8 +38,8 @@ ROOT = Path(__file__).parents[1]
 Row = tuple[str, ...]
 
 
-CPU = Setting("train", "cpu", "resnet20_cifar", (16, 28, 40), 28, 64, 10, "32-true", 10, 0, 0)
-GPU = Setting("gpu", "cuda", "timm model.name=resnet50", (96, 160, 224, 320), 224, 256, 1000, "bf16-mixed", 22, 2000, 8)
+CPU = Setting("train", "cpu", "resnet20_cifar", (16, 28, 40), 28, 64, 10, "32-true", 12, 0, 0)
+GPU = Setting("gpu", "cuda", "timm model.name=resnet50", (96, 160, 224, 320), 224, 256, 1000, "bf16-mixed", 48, 2000, 8)
 TINY = replace(GPU, device="cpu", model="timm model.name=test_resnet", sizes=(32, 64), base_size=64, batch_size=4)
 TINY = replace(TINY, num_classes=10, steps=4, long_steps=24, workers=0)
 
@@ -134,7 +134,7 @@ def mixed_sizes(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
             return
         order = [spec.image_size for spec in run.scheduler.planned.epoch_specs(epoch)]
         loaders.extend([] if loaders else [scheduled_loader(setting, Counter(order))])
-        bare.append(timed(setting, step, [batches[size] for size in order[SKIPPED:]]))
+        bare.append(timed(setting, step, [batches[size] for size in order]))
         scheduled.append(epoch_seconds(setting, timm, loaders[0]))
 
     sizes = ",".join(map(str, setting.sizes))
@@ -148,7 +148,7 @@ def mixed_sizes(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
     by_round = [windows[at : at + kinds] for at in range(kinds, len(windows), kinds)]
     ours = [of_round[0].seconds / setting.steps for of_round in by_round]
     return mixed_table(
-        setting, by_round, {"bare loop": bare[1:], "timm's scheduled loader and task": scheduled[1:]}, ours
+        setting, by_round, {"bare loop, same sizes": bare[1:], "timm's scheduled loader and task": scheduled[1:]}, ours
     )
 
 
@@ -187,12 +187,12 @@ def long_runs(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
 
 def long_run(setting: Setting, compile_it: bool) -> Row:
     """Early is the start of the third epoch, when every size has been trained and validated."""
+    start_counting(setting.device)
     begun = now(setting.device)
     sizes = ",".join(map(str, setting.sizes))
     options = ("sizes=mixed", f"sizes.image_sizes=[{sizes}]", "sizes.shares=null", "sizes.budget=constant")
-    start_counting(setting.device)
     with tempfile.TemporaryDirectory() as folder:
-        epochs = max(4, setting.long_steps // (setting.steps + SKIPPED))
+        epochs = max(4, setting.long_steps // setting.steps)
         run, at = begin(
             setting,
             (*options, f"model.compile={str(compile_it).lower()}"),

@@ -24,7 +24,6 @@ from sizemix.runs.folder import RunFolder
 from sizemix.training.assembly import Run, assemble
 from sizemix.training.run import fit
 
-SKIPPED = 2  # steps at the start of every epoch
 HALF = (0.5, 0.5, 0.5)
 
 
@@ -35,7 +34,7 @@ class Setting:
     Attributes:
         sizes: sides in pixels; those of the mixed epochs.
         base_size: side of the mixed epochs' stored images.
-        steps: measured of a round.
+        steps: of a round.
         long_steps: of the long run.
         workers: processes of timm's loader.
     """
@@ -55,7 +54,7 @@ class Setting:
     @property
     def num_images(self) -> int:
         """Of an epoch."""
-        return self.batch_size * (self.steps + SKIPPED)
+        return self.batch_size * self.steps
 
     def autocast(self) -> torch.autocast:
         """The precision of a forward pass outside of a run."""
@@ -135,7 +134,7 @@ class InTurn:
 
 @dataclass(frozen=True)
 class Window:
-    """The measured steps of an epoch.
+    """All steps of an epoch, from before its first batch is made.
 
     Attributes:
         seconds: of all of them, from an idle device to an idle device.
@@ -169,10 +168,11 @@ class Watch(pl.Callback):
         self._sizes: list[int] = []
 
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
-        """Begins an epoch's notes."""
+        """Begins an epoch's notes, and its window."""
         self._sizes = []
         self.memory.append(held_bytes(self._setting))
         self.graphs.append(compiled_graphs())
+        self._since = now(self._setting.device)
 
     def on_train_batch_start(self, trainer: pl.Trainer, module: pl.LightningModule, batch: Batch, index: int) -> None:
         """Starts the clock of a size's first step."""
@@ -182,17 +182,14 @@ class Watch(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, module: pl.LightningModule, outputs: Any, batch: Batch, index: int
     ) -> None:
-        """Stops it, and begins and ends the window."""
+        """Stops it, and ends the window."""
         self._sizes.append(batch.image_size)
         if batch.image_size not in self.first_seconds:
             self.first_end = self.first_end or now(self._setting.device)
             self.first_seconds[batch.image_size] = now(self._setting.device) - self._step_since
-        if index + 1 == SKIPPED:
-            self._since = now(self._setting.device)
         if index + 1 == trainer.num_training_batches:
-            seconds, sizes = now(self._setting.device) - self._since, self._sizes
-            switches = sum(one != other for one, other in itertools.pairwise(sizes[SKIPPED - 1 :]))
-            self.windows.append(Window(seconds, Counter(sizes[SKIPPED:]), switches))
+            switches = sum(one != other for one, other in itertools.pairwise(self._sizes))
+            self.windows.append(Window(now(self._setting.device) - self._since, Counter(self._sizes), switches))
 
     def on_train_epoch_end(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Lets the others have their turn."""
