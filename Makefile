@@ -4,7 +4,7 @@ VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: setup train test lint format demo-compare bench-data lock
+.PHONY: setup train test lint format demo-compare bench-data bench-train bench-gpu bench-parity lock
 
 train: setup
 	$(PY) train.py $(ARGS)
@@ -22,6 +22,16 @@ demo-compare: setup
 
 bench-data: setup
 	$(PY) benchmarks/data.py $(if $(CORPUS),--corpus $(CORPUS)) $(ARGS)
+
+bench-train: setup
+	OMP_NUM_THREADS=1 $(PY) benchmarks/training.py $(ARGS)
+
+bench-gpu: setup
+	$(PY) benchmarks/training.py --gpu $(ARGS)
+
+# SOURCE: train/CLASS/ and test/CLASS/ with small images.
+bench-parity: setup
+	OMP_NUM_THREADS=1 $(PY) benchmarks/parity.py --source $(SOURCE) $(ARGS)
 
 format: setup
 	$(PY) -m ruff check --fix . && $(PY) -m ruff format .
