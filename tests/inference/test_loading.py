@@ -134,7 +134,7 @@ def test_functions_that_a_config_names_are_not_called_unless_trusted(copied):
     config = copied.config()
     config.model._target_ = "os.system"
     copied.save_config(config)
-    with pytest.raises(UserError, match=r"got os.system; if you trust .* trust_target=True"):
+    with pytest.raises(UserError, match=r"got os.system in its config.yaml.* trust_target=True"):
         load(copied.path)
 
 

@@ -15,13 +15,13 @@ from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
 from sizemix.inference.predicting import Prediction, Unreadable, predictions
 from sizemix.inference.transform import Picture, Transform
+from sizemix.inference.trust import check_targets
 from sizemix.models.bank import BatchNormBank
 from sizemix.models.batchnorm import batch_norms, put
 from sizemix.models.weights import read_weights
 from sizemix.runs.folder import RunFolder
 from sizemix.training.instantiate import instantiate, without
 
-_OURS = "sizemix."
 _NOT_THE_ARCHITECTURES = ("compile", "pretrained", "checkpoint")
 
 
@@ -75,11 +75,7 @@ def run_network(folder: RunFolder, *, num_classes: int, trust_target: bool) -> n
         UserError: no checkpoint, or a network of somebody's own.
     """
     settings: DictConfig = folder.config().model
-    if not trust_target and not settings._target_.startswith(_OURS):
-        raise UserError(
-            f"{folder.path}: expected a network that sizemix builds, got {settings._target_}; if you trust the run's "
-            "config.yaml, load it with trust_target=True."
-        )
+    check_targets(settings, where=folder.path, trust_target=trust_target)
     net: nn.Module = instantiate(without(settings, *_NOT_THE_ARCHITECTURES), "model", num_classes=num_classes)
     weights = read_weights(folder.path)
     try:

@@ -16,6 +16,7 @@ from sizemix.evaluation.classes import outputs_of_classes
 from sizemix.evaluation.evaluation import Evaluation, evaluate
 from sizemix.evaluation.robustness import Robustness, robustness
 from sizemix.inference.evaluated_network import EvaluatedNetwork, of_a_configuration, of_a_run
+from sizemix.inference.trust import check_targets
 from sizemix.models.memory import check_evaluation_memory
 from sizemix.report.curve import class_table, cost_table, curve_table
 from sizemix.report.evaluation import write_bank, write_evaluation
@@ -56,6 +57,8 @@ def carry_out(request: Request) -> None:
         UserError: anything that does not fit, or a wish that no size fulfils; the results are written before that.
     """
     config, run = request.config, request.run
+    if run is not None:
+        check_targets(config.data, config.trainer, where=run.path, trust_target=request.trust_target)
     trainer = idle_trainer(config)
     dataset = _images(request)
     network = of_a_run(run, trust_target=request.trust_target) if run else of_a_configuration(config, dataset)
