@@ -37,8 +37,8 @@ def check_targets(*settings: DictConfig, where: Path, trust_target: bool) -> Non
     foreign = next((target for target in named if target not in SHIPPED_TARGETS), None)
     if foreign is not None and not trust_target:
         raise UserError(
-            f"{where}: expected a run of what sizemix ships, got {foreign} in its config.yaml, which would be called; if "
-            "you trust it, say trust_target=True (--trust-target)."
+            f"{where}: expected a run of what sizemix ships, got {foreign} in its config.yaml, which would be called; "
+            "if you trust it, say trust_target=True (--trust-target)."
         )
 
 
