@@ -141,6 +141,12 @@ def test_without_login_it_is_one_sentence(logged, tmp_path, monkeypatch, capsys)
     )
 
 
+def test_without_the_library_it_says_what_to_install(logged, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "wandb_workspaces.reports.v2", None)
+    assert dashboard.main([str(logged())]) == 2
+    assert "expected W&B's library for reports, got none; pip install 'sizemix[dashboard]'" in capsys.readouterr().err
+
+
 def test_a_refusal_of_the_service_is_one_sentence(logged, monkeypatch, capsys):
     monkeypatch.setattr(dashboard, "_check_login", lambda: None)
     monkeypatch.setattr(wandb, "Api", refuse)

@@ -1,6 +1,7 @@
 """A logger may fail; the run may not."""
 
 from contextlib import nullcontext
+from threading import Event
 
 import pytest
 from pytorch_lightning.loggers.logger import Logger
@@ -107,6 +108,13 @@ def test_it_is_closed_once_however_the_run_ends(guarded, place, error, code):
             raise error
     guarded.close(1)  # as the end of another rank may do, from its thread
     assert place.closed == [code]
+
+
+def test_an_interrupted_run_does_not_wait_for_a_service_that_does_not_answer(guarded, place, monkeypatch):
+    monkeypatch.setattr("sizemix.loggers.guarded._SOON_SECONDS", 0.1)
+    monkeypatch.setattr(place, "close", lambda exit_code: Event().wait())
+    with pytest.raises(Interrupted), opened([guarded], required=True):
+        raise Interrupted(signal.SIGUSR1, on_all_ranks=True)
 
 
 def test_what_it_still_holds_is_handed_over_after_a_failure(guarded, noting, place):

@@ -4,6 +4,7 @@ import json
 import os
 import re
 import struct
+import time
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def begin(compose, tmp_path):
     return lambda *options: RunFolder.create(tmp_path / "run", compose(*_TINY, *options))
 
 
-def records(folder):
+def records_now(folder):
     """All that an offline run has written, in order."""
     (file,) = (folder.path / "wandb").glob("offline-run-*/*.wandb")
     data, at, part = file.read_bytes(), _HEADER, b""
@@ -49,6 +50,8 @@ def records(folder):
             at += left
             continue
         _, length, kind = struct.unpack("<IHB", data[at : at + _HEADER])
+        if at + _HEADER + length > len(data):  # being written
+            return
         part += data[at + _HEADER : at + _HEADER + length]
         at += _HEADER + length
         if kind in (1, 4):  # whole, or the last piece
@@ -56,6 +59,17 @@ def records(folder):
             record.ParseFromString(part)
             part = b""
             yield record
+
+
+def records(folder):
+    """The same once the last one is there: W&B's process writes a little behind finish()."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        found = list(records_now(folder))
+        if any(record.HasField("exit") for record in found):
+            return found
+        time.sleep(0.1)
+    raise AssertionError("the run was never finished")
 
 
 def history(found):
@@ -76,7 +90,7 @@ def wandb_run(begin, monkeypatch):
 
 
 def test_wandb_has_group_job_type_curve_pictures_and_configuration_and_is_finished(wandb_run):
-    found = list(records(wandb_run))
+    found = records(wandb_run)
     (begun,) = (record.run for record in found if record.HasField("run"))
     assert (begun.run_group, begun.job_type, begun.display_name) == ("sweep", "test", "test-seed0")
     axes = {record.metric.name: record.metric.step_metric for record in found if record.HasField("metric")}

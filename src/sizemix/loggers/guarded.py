@@ -5,6 +5,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Thread
 from typing import Any, Protocol
 
 from pytorch_lightning.callbacks import ModelCheckpoint
@@ -16,6 +17,8 @@ from sizemix.evaluation.evaluation import Evaluation
 from sizemix.runs.folder import EvaluationFiles
 
 IMAGES_SEEN = "images_seen"
+
+_SOON_SECONDS = 15.0
 
 
 class Service(Protocol):
@@ -157,7 +160,7 @@ class GuardedLogger(Logger):
 
 @contextmanager
 def opened(loggers: Sequence[GuardedLogger], *, required: bool) -> Iterator[None]:
-    """Opens loggers, and closes them however what follows ends.
+    """Opens loggers, and closes them however what follows ends: with patience behind a finished run alone.
 
     Args:
         loggers: all of the run.
@@ -171,7 +174,7 @@ def opened(loggers: Sequence[GuardedLogger], *, required: bool) -> Iterator[None
             logger.open(required=required)
         yield
     except BaseException as error:
-        close(loggers, exit_code=error.exit_code if isinstance(error, Interrupted) else 1)
+        _close_soon(loggers, exit_code=error.exit_code if isinstance(error, Interrupted) else 1)
         raise
     close(loggers, exit_code=0)
 
@@ -180,3 +183,10 @@ def close(loggers: Sequence[GuardedLogger], *, exit_code: int) -> None:
     """Lets every logger hand over what it has."""
     for logger in loggers:
         logger.close(exit_code)
+
+
+def _close_soon(loggers: Sequence[GuardedLogger], *, exit_code: int) -> None:
+    """The same of a run that has been ended, which may be killed soon and must have put its Slurm job back by then."""
+    closing = Thread(target=close, args=(loggers,), kwargs={"exit_code": exit_code}, daemon=True)
+    closing.start()
+    closing.join(_SOON_SECONDS)
