@@ -39,7 +39,7 @@ Row = tuple[str, ...]
 
 
 CPU = Setting("train", "cpu", "resnet20_cifar", (16, 28, 40), 28, 64, 10, "32-true", 12, 0, 0)
-GPU = Setting("gpu", "cuda", "timm model.name=resnet50", (96, 160, 224, 320), 224, 256, 1000, "bf16-mixed", 48, 2000, 8)
+GPU = Setting("gpu", "cuda", "timm model.name=resnet50", (96, 160, 224, 320), 224, 256, 1000, "bf16-mixed", 32, 2000, 8)
 TINY = replace(GPU, device="cpu", model="timm model.name=test_resnet", sizes=(32, 64), base_size=64, batch_size=4)
 TINY = replace(TINY, num_classes=10, steps=4, long_steps=24, workers=0)
 
@@ -162,19 +162,23 @@ def mixed_table(
         for turn, steps in zip(by_round, alone, strict=True)
     ]
     switches = statistics.median(turn[0].switches for turn in by_round)
+    mean_pixels = statistics.mean(size**2 for size in by_round[0][0].sizes.elements())
     lines = {"our run, all sizes": ours, "sum of our steps at each size": summed, **others}
-    lines |= {f"our run, {size} px": [steps[size] for steps in alone] for size in setting.sizes}
+    pixels = dict.fromkeys(lines, mean_pixels)
+    for size in setting.sizes:
+        lines[f"our run, {size} px"], pixels[f"our run, {size} px"] = [steps[size] for steps in alone], size**2
     rows = [
         (
             name,
             f"{setting.batch_size / statistics.median(seconds):,.0f}",
+            f"{setting.batch_size * pixels[name] / statistics.median(seconds) / 1e6:.2f}",
             spread([one / other for one, other in zip(ours, seconds, strict=True)]),
         )
         for name, seconds in lines.items()
     ]
     cost = [1000 * (one - other) * setting.steps / switches for one, other in zip(ours, summed, strict=True)]
-    rows.append(("ms for a change of size", spread(cost, digits=2), ""))
-    return ("what", "images/s", "its speed x our run's"), rows
+    rows.append(("ms for a change of size", "", "", spread(cost, digits=2)))
+    return ("what", "images/s", "megapixels/s", "its speed x our run's"), rows
 
 
 def long_runs(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:

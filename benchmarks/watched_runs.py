@@ -1,6 +1,7 @@
 """Runs of ours on random images, watched by a last callback; benchmarks/training.py measures with them."""
 
 import contextlib
+import gc
 import io
 import itertools
 import time
@@ -143,7 +144,7 @@ class Window:
     """
 
     seconds: float
-    sizes: Mapping[int, int]
+    sizes: Counter[int]
     switches: int
 
 
@@ -206,6 +207,7 @@ def now(device: str) -> float:
 
 def start_counting(device: str) -> None:
     """Forgets the memory and the compiled graphs of earlier runs."""
+    gc.collect()
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     if device == "cuda":
