@@ -17,7 +17,8 @@ lint: setup
 
 # Nine small runs, two at a time, then comparison/comparison.html; interrupted, it goes on with what is missing.
 demo-compare: setup
-	$(PY) train.py -m experiment=demo_compare hydra.sweep.dir=multirun/demo_compare $(ARGS)
+	$(PY) train.py -m experiment=demo_compare hydra/launcher=joblib hydra.launcher.n_jobs=2 \
+		hydra.sweep.dir=multirun/demo_compare $(ARGS)
 	$(VENV)/bin/sizemix compare multirun/demo_compare
 
 bench-data: setup

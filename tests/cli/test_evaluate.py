@@ -54,6 +54,18 @@ def test_a_wish_that_no_size_fulfils_is_refused_when_the_results_are_written(sma
     assert (tmp_path / "curve.csv").exists()
 
 
+def test_a_run_keeps_its_own_results_and_its_bank(copied, tmp_path, capsys):
+    """Its network is deployed with the statistics that it was advised with."""
+    kept = {file: file.read_bytes() for file in copied.path.glob("*.*")}
+    assert main([str(copied.path), "--out", str(copied.path)]) == 2
+    assert "--out: expected a folder for results, got the run" in capsys.readouterr().err
+    options = ["evaluation.eval_sizes=[14]", "evaluation.calibration_transform=train", "evaluation.measure=gflops"]
+    assert main([str(copied.path), "--out", str(tmp_path / "out"), *options, "data.num_workers=0"]) == 0
+    assert "Calibrated otherwise than the run" in capsys.readouterr().out
+    assert {file: file.read_bytes() for file in copied.path.glob("*.*")} == kept
+    assert list(BatchNormBank.load(tmp_path / "out" / "bn_bank.safetensors").statistics) == [14]
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -62,6 +62,15 @@ def test_optuna_searches_on_validation_images(tmp_path):
     assert f"best_value: {max(summary['validation']['final_top1'] for summary in found)}" in results
 
 
+def test_experiments_with_launchers_and_searches_are_listed_too(tmp_path):
+    done, _ = sweep(
+        tmp_path,
+        *("experiment=search_lr", "hydra.sweeper.n_trials=2", "hydra/launcher=joblib", "arm=fixed", "dry_run=true"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert sum("recipe.optimizer" in line for line in done.stdout.splitlines()) == 2
+
+
 def test_a_dry_run_lists_jobs_compute_and_time_and_leaves_nothing(tmp_path):
     arms = ("arm=fixed,mixed_dplus", "match=compute")
     done, _ = sweep(tmp_path, *arms, "seed=0,1", "dry_run=true")

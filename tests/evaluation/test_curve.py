@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch import nn
 
-from sizemix.data.batches import Batch
+from sizemix.data.batches import NOT_SHOWN, Batch
+from sizemix.errors import UserError
 from sizemix.evaluation.curve import predictions, size_statistics
 from sizemix.evaluation.scores import class_accuracies, curve_points
 from sizemix.models.batchnorm import recalibrated
@@ -116,6 +117,21 @@ def test_calibration_images_are_not_read_for_a_network_without_batch_norm():
 
     net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, 2))
     assert size_statistics(net, Unread(), show_progress=False) == {}
+
+
+def test_a_split_of_which_nothing_can_be_read_is_refused():
+    batches = [Batch(batch.images, torch.full_like(batch.targets, NOT_SHOWN), 4) for batch in side_by_side([4])]
+    with pytest.raises(UserError, match="expected images to evaluate on, got none"):
+        evaluated(BrightnessClassifier(), (4,), test=batches, calibration=side_by_side([4]))
+
+
+def test_images_that_could_not_be_read_are_not_counted():
+    batches = side_by_side([4, 16])
+    for batch in batches[:2]:  # the first images, at both sizes
+        batch.targets = torch.where(torch.arange(4) == 2, NOT_SHOWN, batch.targets)
+    found = evaluated(BrightnessClassifier(), (4, 16), test=batches, calibration=side_by_side([4, 16]))
+    assert found.targets.tolist() == [0, 1, 1, 0, 1, 0, 1]
+    assert [point.num_images for point in curve_points(found)] == [7, 7]
 
 
 def test_the_progress_bar_shows_the_size(capsys):

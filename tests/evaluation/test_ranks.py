@@ -1,5 +1,6 @@
 """Two real processes look at their parts of the images, and know what one process knows."""
 
+import socket
 import subprocess
 import sys
 
@@ -39,14 +40,16 @@ datamodule.trainer = SimpleNamespace(
     strategy=SimpleNamespace(root_device=torch.device("cpu")), global_rank=rank, world_size=world,
     accumulate_grad_batches=1, is_global_zero=rank == 0,
 )
-protocol = EvaluationProtocol((12, 16), 12, Calibration(200, 40, "test"), measure="gflops")
+protocol = EvaluationProtocol((12, 16), 12, Calibration(200, 40, "test"), measure="latency")
 found = evaluate(net, datamodule, protocol, name="net", autocast=nullcontext, show_progress=False)
 found.test.save(out / "test.npz")
 write_bank(found.bank, EvaluationFiles(out))
 """
 
 
-def evaluated(tmp_path, world_size, port):
+def evaluated(tmp_path, world_size):
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
     processes = []
     for rank in range(world_size):
         out = tmp_path / f"{rank} of {world_size}"
@@ -60,8 +63,8 @@ def evaluated(tmp_path, world_size, port):
 
 
 def test_two_processes_give_what_one_gives(tmp_path):
-    ((alone, bank),) = evaluated(tmp_path, 1, 0)
-    both = list(evaluated(tmp_path, 2, 29517))
+    ((alone, bank),) = evaluated(tmp_path, 1)
+    both = list(evaluated(tmp_path, 2))
     for found, other_bank in both:  # five batches of calibration and fourteen of the test: one rank has more
         assert np.array_equal(found.targets, alone.targets), "in the split's order"
         assert np.allclose(found.best.confidence, alone.best.confidence, atol=1e-6)

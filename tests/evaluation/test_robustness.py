@@ -62,6 +62,22 @@ def test_an_answer_that_depends_on_single_pixels_is_not_steady(datamodule):
     assert 0.1 < found.shift_consistency < 0.9
 
 
+def test_the_statistics_of_the_size_are_used(datamodule):
+    class Normed(Brightest):
+        def forward(self, images):
+            return super().forward(self.norm(images))
+
+    def top1(mean):
+        statistics = {8: {"norm.running_mean": torch.full((3,), mean), "norm.running_var": torch.ones(3)}}
+        (found,) = robustness(
+            Normed(), datamodule, image_sizes=[8], statistics=statistics, autocast=nullcontext, show_progress=False
+        )
+        return found.top1_by_scale[2.0]
+
+    assert top1(0.0) == 1.0
+    assert top1(-10.0) == 0.5, "everything looks bright"
+
+
 def test_the_network_is_left_as_it_was(datamodule):
     net = Brightest()
     statistics = {8: {"norm.running_mean": torch.ones(3), "norm.running_var": torch.ones(3)}}

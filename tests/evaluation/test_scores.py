@@ -65,7 +65,7 @@ def test_predictions_come_back_from_their_file(tmp_path, logits, targets, recali
     assert (found.recalibrated is None) is not recalibrates
 
 
-@pytest.mark.parametrize("damage", ["missing", "cut", "another", "shapes"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "another", "shapes", "bits"])
 def test_another_file_is_refused_in_a_sentence(tmp_path, logits, targets, damage):
     path = tmp_path / "predictions.npz"
     saved = Predictions((32,), targets.int().numpy(), "digest", answers_of(logits, targets), None)
@@ -75,6 +75,11 @@ def test_another_file_is_refused_in_a_sentence(tmp_path, logits, targets, damage
         saved.save(path)
     if damage == "cut":
         path.write_bytes(path.read_bytes()[:500])
+    if damage == "bits":  # in the middle of the compressed data
+        content = bytearray(path.read_bytes())
+        middle = len(content) // 2
+        content[middle : middle + 8] = bytes(8)
+        path.write_bytes(content)
     if damage == "another":
         np.savez(path, images=np.zeros(3))
     with pytest.raises(UserError, match=r"predictions.npz.*run `sizemix evaluate` again"):

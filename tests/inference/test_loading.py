@@ -1,5 +1,6 @@
 import json
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -153,7 +154,9 @@ def test_more_sizes_of_the_same_network_join_a_bank(small_run):
     few = BatchNormBank(bank.weights, bank.calibration, {12: bank.statistics[12]})
     more = BatchNormBank(bank.weights, bank.calibration, {24: bank.statistics[20]})
     other = BatchNormBank("1" * 64, bank.calibration, {24: bank.statistics[20]})
+    otherwise = BatchNormBank(bank.weights, replace(bank.calibration, transform="train"), {24: bank.statistics[20]})
     assert list(more.with_more(few).statistics) == [12, 24]
+    assert list(otherwise.with_more(few).statistics) == [24], "nor what was measured otherwise"
     assert list(other.with_more(few).statistics) == [24], "another network's are not mixed in"
     assert (bank.nearest(13), bank.nearest(14), bank.nearest(100)) == (12, 12, 20)
 

@@ -4,9 +4,11 @@ import json
 
 import pytest
 
+from sizemix.callbacks.gradient_smoothing import GradientSmoothing
 from sizemix.errors import UserError
 from sizemix.runs.folder import RunFolder
 from sizemix.sizes.matching import amount
+from sizemix.training.assembly import assemble
 from sizemix.training.forecast import forecast
 from sizemix.training.matching import kept_step_seconds, with_matched_length
 from sizemix.training.plan_inputs import Images
@@ -27,6 +29,31 @@ def test_every_arm_takes_the_compute_of_the_fixed_one(compose, arm):
     fixed = planned(compose, "arm=fixed")
     plan = planned(compose, f"arm={arm}", "match=compute")
     assert amount(plan, "compute") == pytest.approx(amount(fixed, "compute"), rel=0.01)
+
+
+def test_a_schedule_that_has_further_sizes_when_it_is_longer_is_matched(compose):
+    fixed = planned(compose, "arm=fixed", "trainer.max_epochs=3")
+    plan = planned(compose, "sizes=ramp", "match=compute", "trainer.max_epochs=3")
+    assert set(plan.image_sizes) > set(planned(compose, "sizes=ramp", "trainer.max_epochs=3").image_sizes)
+    assert amount(plan, "compute") == pytest.approx(amount(fixed, "compute"), rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("arm=fixres", "match=compute", "length_factor=0.5", "trainer.max_epochs=2"), "the run would have 1 epochs"),
+        (("training.last_epoch=0.5", "match=compute"), "training.last_epoch: expected 1 where match"),
+    ],
+)
+def test_lengths_that_do_not_fit_are_the_doing_of_match(compose, options, said):
+    with pytest.raises(UserError, match=said):
+        planned(compose, *options)
+
+
+def test_fixres_is_not_smoothed_as_fixed_is_not(compose, tmp_path):
+    for arm, smoothed in (("fixres", False), ("fixed", False), ("mixed_dplus", True), ("fixed_smoothed", True)):
+        run = assemble(compose(f"arm={arm}", "data.train_images=200"), RunFolder(tmp_path / arm))
+        assert any(isinstance(one, GradientSmoothing) for one in run.trainer.callbacks) is smoothed, arm
 
 
 def test_steps_and_images_are_matched_as_well(compose):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from sizemix.training.plan_inputs import Images
 
 OPTION = "dry_run=true"
+_LAUNCHING = ("hydra/launcher=", "hydra.launcher.")  # jobs are looked at in this process
 
 
 @dataclass(frozen=True)
@@ -48,26 +49,23 @@ def show_jobs(arguments: Sequence[str]) -> None:
     jobs: list[_Job] = []
     mistakes: list[UserError] = []
 
-    def task(config: DictConfig) -> None:
+    def task(config: DictConfig) -> float:
         overrides = list(HydraConfig.get().overrides.task)
         try:
             config = prepared(config, overrides)
             jobs.append(_Job(overrides, _forecast(_without_seed(config))))
         except UserError as error:
             mistakes.append(error)
+        return 0.0  # to a search, for which all are alike
 
+    arguments = [argument for argument in arguments if not argument.startswith(_LAUNCHING)]
     with tempfile.TemporaryDirectory() as folder:
-        sys.argv = [
-            sys.argv[0],
-            *arguments,
-            f"hydra.sweep.dir={folder}",
-            "~hydra.callbacks.sweep",
-            "hydra/launcher=basic",
-            "hydra/sweeper=basic",
-        ]
+        sys.argv = [sys.argv[0], *arguments, f"hydra.sweep.dir={folder}", "~hydra.callbacks.sweep"]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(task)()
     if mistakes:
         raise mistakes[0]
+    if not jobs:  # Hydra has shown something else
+        return
     Console(highlight=False, markup=False).print(*_lines(jobs))
 
 

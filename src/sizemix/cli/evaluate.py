@@ -65,6 +65,8 @@ def _evaluate(options: argparse.Namespace, others: Sequence[str]) -> None:
         config.evaluation.measure = "throughput"
     config.trainer.devices, config.trainer.num_nodes = 1, 1
     out = options.out or ((run.path if run else Path()) / "evaluation")
+    if (out / "config.yaml").exists():
+        raise UserError(f"--out: expected a folder for results, got the run {out}, whose own would be lost.")
     wish = _wish(options)
     from sizemix.inference.reevaluation import Request, carry_out  # seconds of imports
 
@@ -72,13 +74,17 @@ def _evaluate(options: argparse.Namespace, others: Sequence[str]) -> None:
         Request(
             config,
             run=run,
-            own_images=not any(override.startswith("data") for override in overrides),
+            own_images=not any(_names_other_images(override) for override in overrides),
             out=out,
             wish=wish,
             robustness=options.robustness,
             trust_target=options.trust_target,
         )
     )
+
+
+def _names_other_images(override: str) -> bool:
+    return override.startswith("data") and not override.startswith(("data.num_workers=", "data.name="))
 
 
 def _wish(options: argparse.Namespace) -> "Wish":

@@ -48,7 +48,7 @@ class SweepRecord(Callback):
         folder = Path(config.hydra.sweep.dir)
         note_new(folder)
         lock = _locked(folder)
-        for failure in folder.rglob(_FAILURE):
+        for failure in folder.glob(f"*/{_FAILURE}"):
             failure.unlink()
         _begun.append((folder, lock))
         _write_record(folder, [argument for argument in sys.argv[1:] if not _names_folder(argument)], finished=False)
@@ -137,7 +137,7 @@ def arguments_to_resume(path: str) -> list[str] | None:
 
 
 def _conclude(folder: Path) -> int:
-    failures = {str(file.parent.relative_to(folder)): file.read_text() for file in sorted(folder.rglob(_FAILURE))}
+    failures = {str(file.parent.relative_to(folder)): file.read_text() for file in sorted(folder.glob(f"*/{_FAILURE}"))}
     if failures:
         reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in failures.items())
         raise UserError(

@@ -25,6 +25,7 @@ _NOT_THE_ARM = (
     "trainer.enable_progress_bar",
     "trainer.log_every_n_steps",
     "evaluation.batch_size",
+    "evaluation.measure",
     "evaluation.eval_sizes",
     "evaluation.val_size",
     "data.eval_sizes",

@@ -202,7 +202,7 @@ def _over_images(pairs: _Pairs, sizes: Sequence[int]) -> dict[int, tuple[float, 
     """The bootstrap's intervals by size; empty where a run has no predictions, or others' images."""
     predictions = [run.predictions for pair in pairs for run in pair]
     known = [one for one in predictions if one is not None]
-    if len(known) < len(predictions) or len({one.image_digest for one in known}) > 1:
+    if len(known) < len(predictions) or len({(one.image_digest, one.targets.tobytes()) for one in known}) > 1:
         return {}
     common = [size for size in sizes if all(size in one.image_sizes for one in known)]
     correct = np.array([[one.correct[one.image_sizes.index(size)] for size in common] for one in known], dtype=np.int8)

@@ -27,6 +27,10 @@ _PLAIN = ("YCbCr", "Gray", "RGB")  # what libjpeg turns into RGB in the one way 
 # libjpeg-turbo's words for image data that is cut off or altered. About its other complaints Pillow has the last word.
 _DAMAGED = re.compile("Premature end|Corrupt JPEG data")
 
+Image.init()
+# What Pillow reads by itself; for PostScript it would start another program with whatever the file says.
+FORMATS = sorted(set(Image.OPEN) - {"EPS"})
+
 # A photo of over 89 million pixels is refused before it takes memory, like any broken file.
 warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
 
@@ -89,7 +93,7 @@ def photo_of(data: bytes) -> Photo:
 
 def photo_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright photo, from its header alone."""
-    with Image.open(path) as image:
+    with Image.open(path, formats=FORMATS) as image:
         turned = image.getexif().get(_ORIENTATION_TAG) in TURNED
         return (image.height, image.width) if turned else image.size
 
@@ -136,7 +140,7 @@ class _ByPillow:
 
     def __init__(self, data: bytes) -> None:
         self._data = data
-        self._image = Image.open(io.BytesIO(data))
+        self._image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = self._image.size
         _refuse_bomb(width, height)
         self.orientation = _known(self._image.getexif().get(_ORIENTATION_TAG))
@@ -145,7 +149,7 @@ class _ByPillow:
     def pixels(self, denominator: int, region: Region | None = None) -> Decoded:
         if denominator > 1 and self._image.format in ("JPEG", "MPO"):
             width, height = self._image.size
-            image = Image.open(io.BytesIO(self._data))
+            image = Image.open(io.BytesIO(self._data), formats=FORMATS)
             image.draft(None, (width // denominator, height // denominator))
             return Decoded(np.array(rgb(image)), denominator)
         return Decoded(np.array(rgb(self._image)), 1)

@@ -124,8 +124,11 @@ def _throughput(net: nn.Module, image_size: int, *, device: torch.device) -> tup
             images = _images(batch, image_size, device)
             _seconds(net, images)
             speed = batch / min(_seconds(net, images) for _ in range(_THROUGHPUT_STEPS))
-        except torch.cuda.OutOfMemoryError:
-            torch.cuda.empty_cache()
+        except RuntimeError:  # out of memory, which every kind of device says in its own way
+            if batch == 1:
+                raise
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
             break
         if speed < best * _NO_GAIN:
             break

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from sizemix.data.batches import NOT_SHOWN, Batch
+from sizemix.errors import UserError
 from sizemix.evaluation.predictions import Answers, Predictions
 from sizemix.evaluation.ranks import combined, gathered, on_its_own
 from sizemix.models.batchnorm import Statistics, batch_norms, evaluating, holding, measured_statistics
@@ -156,6 +157,8 @@ def _whole(parts: Sequence[_Part], image_sizes: tuple[int, ...], image_digest: s
     targets = np.concatenate([part.targets for part in parts])
     order = np.argsort(np.concatenate([part.rows for part in parts]), kind="stable")
     order = order[targets[order] != NOT_SHOWN]
+    if not len(order):
+        raise UserError("expected images to evaluate on, got none that can be read; check the disk.")
 
     def joined(answers: Sequence[Answers]) -> Answers:
         columns = {name: np.concatenate([vars(one)[name] for one in answers], axis=1) for name in _TYPES}

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -91,7 +92,7 @@ class Predictions:
                 plain or best,
                 best if plain is not None else None,
             )
-        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:
+        except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile, zlib.error) as error:
             raise UserError(
                 f"expected predictions that sizemix has written, got {path} ({type(error).__name__}: {error}); "
                 "run `sizemix evaluate` again."

@@ -19,7 +19,7 @@ from sizemix.inference.evaluated_network import EvaluatedNetwork, of_a_configura
 from sizemix.inference.trust import check_targets
 from sizemix.models.memory import check_evaluation_memory
 from sizemix.report.curve import class_table, cost_table, curve_table
-from sizemix.report.evaluation import write_bank, write_evaluation
+from sizemix.report.evaluation import extend_bank, write_evaluation
 from sizemix.report.robustness import robustness_table, write_robustness_csv
 from sizemix.runs.folder import EvaluationFiles, RunFolder
 from sizemix.training.assembly import idle_trainer
@@ -74,8 +74,13 @@ def carry_out(request: Request) -> None:
     files, title = EvaluationFiles(request.out), f"{network.name} on {dataset.name}"
     names = _class_names(network, dataset, outputs)
     write_evaluation(evaluation, files, class_names=names, title=title, advice=advice)
-    if run is not None and request.own_images:
-        write_bank(evaluation.bank, run.evaluation)
+    if run is not None and request.own_images and evaluation.bank.statistics:
+        added = extend_bank(evaluation.bank, run.evaluation)
+        print(
+            f"{run.evaluation.bank_file} has these sizes now."
+            if added
+            else f"Calibrated otherwise than the run: the statistics stand in {files.bank_file} alone."
+        )
     steady = None
     if request.robustness:
         sizes, statistics = evaluation.protocol.image_sizes, evaluation.bank.statistics

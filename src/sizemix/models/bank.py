@@ -73,7 +73,7 @@ class BatchNormBank:
                 tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  # no mapping
             if told.get("kind") != _KIND:
                 raise ValueError(f"it is of kind {told.get('kind')}")
-            calibration = Calibration(**json.loads(told["calibration"]))
+            weights, calibration = told["weights"], Calibration(**json.loads(told["calibration"]))
             statistics: dict[int, dict[str, Tensor]] = {}
             for key, value in tensors.items():
                 size, _, name = key.partition("/")
@@ -82,7 +82,7 @@ class BatchNormBank:
             raise UserError(
                 f"expected a BN bank, got {path} ({' '.join(str(error).split())}); make it anew by `sizemix evaluate`."
             ) from error
-        return cls(told["weights"], calibration, dict(sorted(statistics.items())))
+        return cls(weights, calibration, dict(sorted(statistics.items())))
 
     def check(self, net: nn.Module, path: Path) -> None:
         """Refuses the statistics of another network.
@@ -102,10 +102,13 @@ class BatchNormBank:
                 "`sizemix evaluate`."
             )
 
+    def belongs_to(self, other: "BatchNormBank") -> bool:
+        """Whether both are of the same network, measured alike."""
+        return (self.weights, self.calibration) == (other.weights, other.calibration)
+
     def with_more(self, older: "BatchNormBank") -> "BatchNormBank":
         """This one, and the sizes that an older one has beyond, if they belong together."""
-        together = (older.weights, older.calibration) == (self.weights, self.calibration)
-        statistics = {**(older.statistics if together else {}), **self.statistics}
+        statistics = {**(older.statistics if self.belongs_to(older) else {}), **self.statistics}
         return BatchNormBank(self.weights, self.calibration, dict(sorted(statistics.items())))
 
     def nearest(self, image_size: int) -> int:

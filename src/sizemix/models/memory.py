@@ -65,8 +65,8 @@ def check_evaluation_memory(
     if needed is not None:
         raise UserError(
             f"evaluation: a batch of {num_images} images of {image_size} px needs more memory than the "
-            f"{device.type} has ({needed}); lower evaluation.batch_size, or choose smaller "
-            "evaluation.eval_sizes and evaluation.val_size."
+            f"{device.type} has ({needed}); lower evaluation.batch_size and recipe.base_batch_size, "
+            "with which batch norms are recalibrated, or choose smaller evaluation.eval_sizes and evaluation.val_size."
         )
 
 

@@ -44,6 +44,17 @@ def write_evaluation(
     draw_curve(points, costs, files.curve_png, title=title, train_sizes=train_sizes)
 
 
+def extend_bank(bank: BatchNormBank, files: EvaluationFiles) -> bool:
+    """Adds sizes to a bank that is there, if both belong together; returns whether.
+
+    A bank of another calibration is left as it is: the network is deployed with it.
+    """
+    if bank.statistics and BatchNormBank.load(files.bank_file).belongs_to(bank):
+        write_bank(bank, files)
+        return True
+    return False
+
+
 def write_bank(bank: BatchNormBank, files: EvaluationFiles) -> None:
     """Writes or extends the bank; nothing for a network without batch norms."""
     if bank.statistics:

@@ -142,7 +142,7 @@ def finetuned(
     *,
     base_size: int,
     num_epochs: int,
-    last_part: float,
+    last_part: float | None,
     relative_size: float,
     multiple_of: int = 1,
 ) -> SizeByEpoch:
@@ -167,13 +167,13 @@ def finetuned(
     return SizeByEpoch((base_size,) * (num_epochs - last) + (other,) * last)
 
 
-def last_epochs(part: float, num_epochs: int) -> int:
+def last_epochs(part: float | None, num_epochs: int) -> int:
     """How many epochs the last part of a run has, one at least and not all.
 
     Raises:
         UserError: no part.
     """
-    if not 0 < part < 1:
+    if part is None or not 0 < part < 1:
         raise UserError(f"training.train_only_part: expected a part of the run, above 0 and under 1, got {part}.")
     return min(num_epochs - 1, max(1, round(part * num_epochs)))
 

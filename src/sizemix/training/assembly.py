@@ -31,6 +31,7 @@ from sizemix.runs.metrics import MetricsCsv
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.training.callbacks import finetuning_of, run_callbacks
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
+from sizemix.training.cost_cache import CostBySize
 from sizemix.training.images import open_dataset, rank_before_training, serve
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
@@ -160,7 +161,7 @@ def _network(
     evaluated = {*config.evaluation.eval_sizes, config.evaluation.val_size, config.sizes.base_size}
     sizes = sorted({*schedule.image_sizes, *evaluated})
     name = settings.get("name", settings._target_)
-    cost = training_flops(net, sizes, name=name)
+    cost = CostBySize(training_flops(net, sizes, name=name), measure=lambda more: training_flops(net, more, name=name))
     check_logits(net, sizes[0], num_classes=num_classes, name=name)
     if settings.get("compile"):
         compile_for_sizes(net, sizes)

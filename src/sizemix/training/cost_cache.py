@@ -44,6 +44,23 @@ def cached_costs(
     return {size: known[size] for size in sizes}
 
 
+class CostBySize(dict[int, float]):
+    """Training cost of an image by image_size; of further sizes, as a longer schedule may bring, when first asked for.
+
+    Args:
+        known: costs by image_size.
+        measure: the cost of sizes, as models.backbone.training_flops gives it.
+    """
+
+    def __init__(self, known: Mapping[int, float], *, measure: Callable[[list[int]], Mapping[int, float]]) -> None:
+        super().__init__(known)
+        self._measure = measure
+
+    def __missing__(self, image_size: int) -> float:
+        self.update(self._measure([image_size]))
+        return self[image_size]
+
+
 def _read(file: Path) -> dict[int, float]:
     try:
         return {int(size): float(cost) for size, cost in json.loads(file.read_text()).items()}

@@ -1,6 +1,6 @@
 """What a run would spend, found out without starting it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from omegaconf import DictConfig
@@ -9,7 +9,7 @@ from sizemix.sizes.budget import MEMORY
 from sizemix.sizes.plan import SizePlan, plan_run
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.sizes.spending import MeasuredStep
-from sizemix.training.cost_cache import cached_costs
+from sizemix.training.cost_cache import CostBySize, cached_costs
 from sizemix.training.instantiate import instantiate, plain, without
 from sizemix.training.matching import local_images_of, with_matched_length
 from sizemix.training.plan_inputs import Images, num_shards, plan_settings, size_schedule
@@ -44,7 +44,11 @@ def forecast(config: DictConfig, images: Images, *, probe: bool) -> Forecast:
     Raises:
         UserError: anything in the configuration that does not fit, or no memory for the largest step.
     """
-    cost = _costs(config, size_schedule(config), num_classes=images.num_classes)
+
+    def costs(image_sizes: Iterable[int]) -> Mapping[int, float]:
+        return _costs(config, image_sizes, num_classes=images.num_classes)
+
+    cost = CostBySize(costs({*size_schedule(config).image_sizes, config.sizes.base_size}), measure=costs)
 
     def measured(local_images: Mapping[int, int]) -> Mapping[int, MeasuredStep]:
         return _measured(config, local_images, flops=cost, num_classes=images.num_classes)
@@ -66,9 +70,7 @@ def forecast(config: DictConfig, images: Images, *, probe: bool) -> Forecast:
     return Forecast(plan, measured(local_images_of(plan)) if probe else None)
 
 
-def _costs(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> Mapping[int, float]:
-    sizes = {*schedule.image_sizes, config.sizes.base_size}
-
+def _costs(config: DictConfig, image_sizes: Iterable[int], *, num_classes: int) -> Mapping[int, float]:
     def measure(missing: list[int]) -> dict[int, float]:
         from sizemix.models.backbone import check_logits, training_flops
 
@@ -81,9 +83,9 @@ def _costs(config: DictConfig, schedule: SizeSchedule, *, num_classes: int) -> M
         return cost
 
     if config.model._target_ != _TIMM:  # a user's own code may change behind the same name
-        return measure(sorted(sizes))
+        return measure(sorted(image_sizes))
     architecture = {**plain(without(config.model, *_NOT_THE_COSTS)), "num_classes": num_classes}
-    return cached_costs(architecture, sizes, measure=measure)
+    return cached_costs(architecture, image_sizes, measure=measure)
 
 
 def _fitting(config: DictConfig, schedule: SizeSchedule, images: Images) -> Mapping[int, int]:

@@ -37,16 +37,29 @@ def with_matched_length(
     """
     if config.match == "images" and config.length_factor == 1:  # which trainer.max_epochs counts anyway
         return config
+    if config.training.last_epoch != 1:
+        raise UserError(
+            f"training.last_epoch: expected 1 where match or length_factor sets it, got {config.training.last_epoch}; "
+            "leave one of them out."
+        )
     if config.sizes.budget == MEMORY:
         raise UserError(
             "match: expected images, and length_factor 1, with sizes.budget=memory, whose batches are known too late, "
             f"got {config.match} and {config.length_factor:g}; choose another budget."
         )
-    plan_of = partial(_plan, config, num_images=num_images, cost=cost)
+    plan_of = partial(_plan_named, config, num_images=num_images, cost=cost)
     baseline = _baseline(config, num_images=num_images, cost=cost)
     as_it_is = plan_of(Length(config.trainer.max_epochs, 1.0))
     seconds = step_seconds(local_images_of(as_it_is) | local_images_of(baseline)) if config.match == "time" else None
-    amount_of = partial(amount, match=config.match, seconds=seconds)
+
+    def amount_of(plan: SizePlan) -> float:
+        if seconds is not None and not seconds.keys() >= set(plan.image_sizes):
+            raise UserError(
+                "match: expected a schedule of the same sizes at every length with time, which is measured before, got "
+                f"{config.sizes._target_}; match compute."
+            )
+        return amount(plan, config.match, seconds=seconds)
+
     largest = max(shape.global_batch_size for shape in as_it_is.inputs.shapes.values())
     length = matched_length(
         plan_of,
@@ -78,6 +91,18 @@ def local_images_of(plan: SizePlan) -> dict[int, int]:
     """Images of a local micro-batch, copies counted, by image_size."""
     shapes, shards = plan.inputs.shapes, plan.inputs.num_shards
     return {size: shape.global_batch_size * shape.num_repeats // shards for size, shape in shapes.items()}
+
+
+def _plan_named(config: DictConfig, length: Length, *, num_images: int, cost: Mapping[int, float]) -> SizePlan:
+    """The plan at a length; what does not fit there is said as the doing of match."""
+    try:
+        return _plan(config, length, num_images=num_images, cost=cost)
+    except UserError as error:
+        if length.num_epochs == config.trainer.max_epochs:
+            raise
+        raise UserError(
+            f"match: with {config.match} the run would have {length.num_epochs} epochs, for which: {error}"
+        ) from error
 
 
 def _plan(config: DictConfig, length: Length, *, num_images: int, cost: Mapping[int, float]) -> SizePlan:

@@ -47,7 +47,7 @@ def training_seconds(run: Run) -> float:
 def _log_evaluation(run: Run, folder: RunFolder, evaluation: Evaluation) -> None:
     """The curve for the loggers besides metrics.csv."""
     for logger in run.loggers:
-        logger.log_metrics(curve_figures(evaluation), step=run.scheduler.planned.num_steps)
+        logger.log_metrics(curve_figures(evaluation), step=run.trainer.global_step)
         logger.show_evaluation(evaluation, folder.evaluation)
         logger.save()
 

@@ -67,7 +67,8 @@ def _training(subject: Subject) -> Iterator[str]:
     yield f"- sizes, and the share of images shown at each: {', '.join(_share(row) for row in spent)}"
     trained = summary["trained"]
     yield f"- {trained['steps']:,} steps, {trained['images_seen']:,} images seen, seed {summary['seed']}"
-    yield f"- batch {config.recipe.base_batch_size} at {config.sizes.base_size} px, {config.recipe.budget}"
+    budget = config.sizes.get("budget", "constant")
+    yield f"- batch {config.recipe.base_batch_size} at {config.sizes.base_size} px, {budget}"
     optimizer = ", ".join(f"{name} {value}" for name, value in config.recipe.optimizer.items())
     yield f"- optimizer: {optimizer}"
     yield f"- begun from {_origin(config.model)}"
