@@ -31,7 +31,7 @@ def command(monkeypatch, tmp_path):
     ("arguments", "message"),
     [
         (["model=foo"], "model: expected one of .*resnet50.*, got foo; any other timm model is model=timm model.name="),
-        (["sizes=bar"], "sizes: expected one of alternating, fixed, mixed, .*, got bar"),
+        (["sizes=bar"], "sizes: expected one of alternating, finetuned, fixed, mixed, .*, got bar"),
         (["sizes.foo=1"], "unknown option sizes.foo: expected one of those of sizes: .*budget"),
         (["nonsense=3"], "unknown option nonsense: expected one of those there are: .*seed"),
         (["x"], "expected option=value, got x"),
@@ -168,7 +168,7 @@ def test_help_shows_every_group_with_its_choices_and_examples():
         [sys.executable, "-m", "sizemix.cli.main", "train", "--help"], capture_output=True, text=True, check=True
     ).stdout
     for part in (
-        "sizes: alternating, fixed, mixed",
+        "sizes: alternating, finetuned, fixed, mixed",
         "model: ",
         "resnet50",
         "recipe: adamw, finetune, mixmatch, scratch",

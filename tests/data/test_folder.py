@@ -2,6 +2,7 @@ import shutil
 
 import pytest
 import torch
+from PIL import Image
 
 from sizemix.data.folder import BrokenFilesError, folder
 from sizemix.data.splits import write_split
@@ -93,3 +94,28 @@ def test_classes_that_differ_between_parts_are_named(photos, tmp_path):
 
 def test_targets_are_class_numbers(photos):
     assert folder(root=str(photos)).train.targets.dtype is torch.int64
+
+
+@pytest.mark.parametrize("beside", ["valid", "testing"])
+def test_a_folder_of_the_same_classes_that_is_no_split_is_refused(tmp_path, beside):
+    for part in ("train", beside):
+        for name in ("dark", "bright"):
+            for number in range(4):
+                place = tmp_path / part / name
+                place.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), number).save(place / f"{number}.png")
+    with pytest.raises(UserError, match=f"expected images in train alone, got classes of them in {beside}"):
+        folder(root=str(tmp_path), val_fraction=0.25, test_fraction=0.25)
+    named = folder(root=str(tmp_path), test_dir=beside, val_fraction=0.25)
+    assert len(named.test.targets) == 8
+
+
+def test_a_split_that_the_user_passes_over_is_held_out(tmp_path):
+    for part in ("train", "val"):
+        for name in ("dark", "bright"):
+            for number in range(8):
+                place = tmp_path / part / name
+                place.mkdir(parents=True, exist_ok=True)
+                Image.new("L", (8, 8), number).save(place / f"{number}.png")
+    found = folder(root=str(tmp_path), val_dir=None, val_fraction=0.25, test_fraction=0.25)
+    assert {path.split("/")[0] for path in found.val.paths} == {"train"}

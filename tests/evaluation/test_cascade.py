@@ -97,7 +97,7 @@ def test_a_budget_is_kept_and_the_rival_is_the_best_size_within_it():
     assert (contest.rival, contest.max_gflops) == (24, budget)
     assert contest.val.gflops < budget
     assert contest.val.top1 > val.correct[1].mean()
-    with pytest.raises(UserError, match=r"got 0.2 GFLOPs; give at least 0.2\d"):
+    with pytest.raises(UserError, match=r"got 0.2 GFLOPs; give --max-gflops 0.2\d* or more"):
         study(val, test, costs, max_gflops=0.2)
 
 

@@ -81,7 +81,7 @@ def test_sizes_are_switched_without_loading_and_a_size_between_says_whose_statis
     assert classifier.image_size == 13
     assert all(torch.equal(held[name], value) for name, value in batch_norm_statistics(classifier.net).items())
     assert classifier.transform(np.zeros((40, 30, 3), np.uint8)).shape == (3, 13, 13)
-    with pytest.raises(UserError, match="positive number of pixels"):
+    with pytest.raises(UserError, match="positive whole number of pixels"):
         classifier.set_image_size(0)
 
 

@@ -25,6 +25,10 @@ class EpochLines(pl.Callback):
         self._val_size = val_size
         self._since = 0.0
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock of an epoch that goes on, whose own start Lightning does not tell again."""
+        self._since = time.perf_counter()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Starts the clock; in a resumed epoch it counts this process alone."""
         self._since = time.perf_counter()

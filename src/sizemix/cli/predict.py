@@ -1,8 +1,11 @@
 """`sizemix predict`: classes of images, by a run's network."""
 
 import argparse
+import os
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +16,7 @@ from sizemix.cli.ending import exit_code_of
 from sizemix.errors import UserError
 
 if TYPE_CHECKING:
+    from sizemix.inference.loading import SizedClassifier
     from sizemix.inference.predicting import Prediction, Unreadable
 
 _SHOWN = 20  # rows in the terminal; the CSV file has all
@@ -49,9 +53,17 @@ def _predict(options: argparse.Namespace) -> int:
     files = list(_files(options.images))
     if options.batch_size < 1:
         raise UserError(f"--batch-size: expected at least 1, got {options.batch_size}.")
-    classifier = load(
-        options.run, image_size=options.image_size, device=_device(options.device), trust_target=options.trust_target
-    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        classifier = load(
+            options.run,
+            image_size=options.image_size,
+            device=_device(options.device),
+            trust_target=options.trust_target,
+        )
+    for warning in told:
+        print(f"sizemix: {warning.message}", file=sys.stderr)
+    _check_size(classifier, batch_size=min(options.batch_size, len(files)))
     found = list(
         tqdm(
             predictions(
@@ -72,9 +84,23 @@ def _predict(options: argparse.Namespace) -> int:
     _show(good)
     if options.out is not None:
         _write(found, options.out)
+        print(f"Written: {options.out}")
     for one in broken:
         print(f"sizemix: {one.name} cannot be read ({one.reason}).", file=sys.stderr)
     return _PROBLEM if broken else 0
+
+
+def _check_size(classifier: "SizedClassifier", *, batch_size: int) -> None:
+    """A size that the network or the memory does not take is no photo's fault."""
+    import torch
+
+    from sizemix.evaluation.cost import counted_costs
+    from sizemix.models.memory import check_evaluation_memory
+
+    size = classifier.image_size
+    counted_costs(classifier.net, [size], name="--image-size: the network")
+    device = next(classifier.parameters(), torch.empty(0)).device
+    check_evaluation_memory(classifier.net, image_sizes={size: batch_size}, device=device, autocast=nullcontext)
 
 
 def _files(places: Sequence[Path]) -> Iterator[Path]:
@@ -84,6 +110,7 @@ def _files(places: Sequence[Path]) -> Iterator[Path]:
     extensions = Image.registered_extensions()
     for place in places:
         if place.is_dir():
+            os.listdir(place)  # says so where it must not be read
             inside = [path for path in sorted(place.rglob("*")) if path.suffix.lower() in extensions]
             if not inside:
                 raise UserError(f"expected image files in {place}, found none; give another folder.")

@@ -83,6 +83,9 @@ def carry_out(arguments: Sequence[str]) -> int:
     Raises:
         UserError: jobs that failed, once all have had their turn.
     """
+    odd = next((argument for argument in arguments if argument.startswith("dry_run=") and argument != OPTION), None)
+    if odd is not None:
+        raise UserError(f"expected {OPTION}, or nothing of it, got {odd}.")
     if OPTION in arguments:
         show_jobs([argument for argument in arguments if argument != OPTION])
         return 0

@@ -85,6 +85,10 @@ def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
                 "a sweep (-m) starts its runs itself; under torchrun or srun, start each of them on its own."
             )
         return sweep.carry_out(arguments)
+    if any(argument.startswith("dry_run=") for argument in arguments):
+        raise UserError(
+            "dry_run: expected a sweep (-m), whose jobs it lists, got one run; sizemix plan shows what it spends."
+        )
     sys.argv = [sys.argv[0], *arguments]
     folders: list[RunFolder] = []  # one, unless Hydra only shows something
     mistakes: list[UserError] = []  # told behind Hydra, which would print a line of its own about them

@@ -192,11 +192,31 @@ def _scanned(
 
 
 def _parts(root: Path, *, val_dir: str | None, test_dir: str | None) -> dict[str, Path]:
-    """The folder of each split that has one; that of train holds everything where it is not in parts."""
+    """The folder of each split that has one; that of train holds everything where it is not in parts.
+
+    Raises:
+        UserError: a further folder with images of the same classes.
+    """
     if not (root / "train").is_dir():
         return {"train": root}
     folders = {"train": "train", "val": val_dir, "test": test_dir}
-    return {split: root / name for split, name in folders.items() if name and (root / name).is_dir()}
+    parts = {split: root / name for split, name in folders.items() if name and (root / name).is_dir()}
+    held_out = frozenset(usual for usual, given in (("val", val_dir), ("test", test_dir)) if given is None)
+    _refuse_unused(root, parts, passed_over=held_out)
+    return parts
+
+
+def _refuse_unused(root: Path, parts: Mapping[str, Path], *, passed_over: frozenset[str]) -> None:
+    """A folder with train's classes that is no split is a name mistyped, and its images would silently be missed."""
+    classes = {entry.name for entry in parts["train"].iterdir() if entry.is_dir()}
+    used = [part.name for part in parts.values()]
+    others = [entry for entry in sorted(root.iterdir()) if entry.is_dir() and entry.name not in passed_over.union(used)]
+    unused = [other.name for other in others if classes & {entry.name for entry in other.iterdir() if entry.is_dir()}]
+    if unused:
+        raise UserError(
+            f"{root}: expected images in {', '.join(used)} alone, got classes of them in {', '.join(unused)} as well; "
+            "name these by data.val_dir and data.test_dir (--val-dir, --test-dir), or move them elsewhere."
+        )
 
 
 def _images_of(root: Path, part: Path, split: str) -> Iterator[SplitFile]:

@@ -16,6 +16,8 @@ from sizemix.evaluation.predictions import Predictions
 _CANDIDATES = {2: 40, 3: 12}  # parts of the images between the thresholds that are tried, by the number of stages
 _PLACES = 6  # decimals of a threshold
 
+_WHENCE = ", what the most accurate single size takes"
+
 
 @dataclass(frozen=True, eq=False)
 class Contest:
@@ -113,8 +115,9 @@ def study(
     if not contests:
         least = min(one.most_gflops for one in known)
         raise UserError(
-            f"expected a budget that a cascade of {_listed(val.image_sizes)} px keeps, got {max(budgets):.3g} GFLOPs; "
-            f"give at least {least:.3g}, or evaluate smaller sizes."
+            f"expected a budget that a cascade of {_listed(val.image_sizes)} px keeps, got {max(budgets):.3g} GFLOPs"
+            f"{_WHENCE if max_gflops is None else ''}; give --max-gflops {1.01 * least:.3g} or more, or evaluate "
+            "smaller sizes."
         )
     return CascadeStudy(
         curve=tuple(outcome(test, by_size, plan) for plan in front),

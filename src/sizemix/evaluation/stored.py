@@ -35,7 +35,9 @@ def read_stored(path: str | Path) -> StoredEvaluation:
     Raises:
         UserError: nothing of the kind there, or damaged files.
     """
-    files = EvaluationFiles(path)
+    files, run = EvaluationFiles(path), RunFolder(path)
+    if run.config_file.is_file() and not run.finished:
+        raise UserError(f"expected a finished run, got {path}; finish it with resume={path}.")
     if not files.curve_json.is_file():
         raise UserError(
             f"expected a finished run, or a folder that `sizemix evaluate` has written, got {path} without "

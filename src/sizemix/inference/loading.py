@@ -178,8 +178,8 @@ class SizedClassifier(nn.Module):
         Raises:
             UserError: a size that is no positive number.
         """
-        if image_size < 1:
-            raise UserError(f"image_size: expected a positive number of pixels, got {image_size}.")
+        if not isinstance(image_size, int) or image_size < 1:
+            raise UserError(f"image_size: expected a positive whole number of pixels, got {image_size!r}.")
         self.image_size = image_size
         if self._bank is not None:
             nearest = self._bank.nearest(image_size)
@@ -205,8 +205,10 @@ class SizedClassifier(nn.Module):
             batch_size: images of a forward pass.
 
         Raises:
-            UserError: an image that cannot be read; names it.
+            UserError: an image that cannot be read, which it names; one path in place of several.
         """
+        if isinstance(pictures, str):
+            raise UserError(f"expected several images, got the one path {pictures}; put it into a list.")
         found = list(
             predictions(
                 self.net, pictures, transform=self.transform, class_names=self.class_names, batch_size=batch_size

@@ -6,6 +6,7 @@ from itertools import islice
 from pathlib import Path
 
 import torch
+from PIL import UnidentifiedImageError
 from torch import Tensor, nn
 
 from sizemix.data.prefetch import prefetched
@@ -87,6 +88,8 @@ def _shown(numbered: tuple[int, Picture], transform: Transform) -> tuple[str, Te
         return name, transform(picture)
     except MemoryError:
         raise
+    except UnidentifiedImageError:  # whose own words name a buffer
+        return name, "it is no image that Pillow knows"
     except Exception as error:  # whatever one of Pillow's readers raises on a file that is no image
         return name, " ".join(f"{type(error).__name__}: {error}".split())
 

@@ -1,5 +1,6 @@
 """Evaluates a trained network outside its training: with other sizes, on other images, or one that was never ours."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def carry_out(request: Request) -> None:
     config, run = request.config, request.run
     if run is not None:
         check_targets(config.data, config.trainer, where=run.path, trust_target=request.trust_target)
+    _claim(request.out)
     trainer = idle_trainer(config)
     dataset = _images(request)
     network = of_a_run(run, trust_target=request.trust_target) if run else of_a_configuration(config, dataset)
@@ -92,6 +94,13 @@ def carry_out(request: Request) -> None:
     if advice is None:
         raise UserError(refusal)
     print(advice.sentence)
+
+
+def _claim(folder: Path) -> None:
+    """Notices before anything is measured that results could not be written."""
+    folder.mkdir(parents=True, exist_ok=True)
+    if not os.access(folder, os.W_OK):
+        raise UserError(f"--out: expected a folder that can be written, got {folder}; give another.")
 
 
 def _check_memory(net: nn.Module, request: Request, dataset: DataSource, trainer: pl.Trainer) -> None:
