@@ -91,7 +91,8 @@ def test_the_test_batch_with_the_most_pixels_is_named_with_remedies(free):
     check_evaluation_memory(net, image_sizes={32: 600}, device=CPU, autocast=nullcontext)
     message = (
         r"evaluation: a batch of 600 images of 4096 px needs more memory than the cpu has \(about "
-        r".* GiB of 1\.0 GiB that are free\); lower evaluation\.batch_size, or choose smaller"
+        r".* GiB of 1\.0 GiB that are free\); lower evaluation\.batch_size and recipe\.base_batch_size, "
+        r"with which batch norms are recalibrated, or choose smaller"
     )
     with pytest.raises(UserError, match=message):
         check_evaluation_memory(net, image_sizes={32: 600, 4096: 600}, device=CPU, autocast=nullcontext)
