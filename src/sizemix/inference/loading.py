@@ -20,9 +20,7 @@ from sizemix.models.bank import BatchNormBank
 from sizemix.models.batchnorm import batch_norms, put
 from sizemix.models.weights import read_weights
 from sizemix.runs.folder import RunFolder
-from sizemix.training.instantiate import instantiate, without
-
-_NOT_THE_ARCHITECTURES = ("compile", "pretrained", "checkpoint")
+from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, instantiate, without
 
 
 def load(
@@ -76,7 +74,7 @@ def run_network(folder: RunFolder, *, num_classes: int, trust_target: bool) -> n
     """
     settings: DictConfig = folder.config().model
     check_targets(settings, where=folder.path, trust_target=trust_target)
-    net: nn.Module = instantiate(without(settings, *_NOT_THE_ARCHITECTURES), "model", num_classes=num_classes)
+    net: nn.Module = instantiate(without(settings, *NOT_THE_ARCHITECTURE), "model", num_classes=num_classes)
     weights = read_weights(folder.path)
     try:
         net.load_state_dict(dict(weights.tensors))

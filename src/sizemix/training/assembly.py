@@ -33,14 +33,12 @@ from sizemix.training.callbacks import finetuning_of, run_callbacks
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
 from sizemix.training.cost_cache import CostBySize
 from sizemix.training.images import open_dataset, rank_before_training, serve
-from sizemix.training.instantiate import instantiate, plain, without
+from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
 from sizemix.training.matching import kept_step_seconds, with_matched_length
 from sizemix.training.measured_steps import steps_on_device
 from sizemix.training.plan_inputs import images_of, plan_settings, size_schedule
 from sizemix.training.quiet import quieten
-
-_NOT_THE_ARCHITECTURES = ("compile", "pretrained", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -175,7 +173,7 @@ def _classifier(
     weighted = config.training.imbalance == "class_weights"
     return ImageClassifier(
         net,
-        architecture=plain(without(config.model, *_NOT_THE_ARCHITECTURES)),
+        architecture=plain(without(config.model, *NOT_THE_ARCHITECTURE)),
         num_classes=num_classes,
         optimizer=plain(recipe.optimizer),
         lr_schedule=instantiate(recipe.lr_schedule, "recipe.lr_schedule"),

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from sizemix.errors import UserError
 
+NOT_THE_ARCHITECTURE = ("compile", "pretrained", "checkpoint")  # options of the model group that change no layer
+
 
 def instantiate(settings: DictConfig, where: str, **more: Any) -> Any:
     """Calls what a _target_ names; a user's mistake inside it becomes a sentence that says where.
