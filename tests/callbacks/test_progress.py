@@ -88,3 +88,15 @@ def test_every_epoch_is_told_in_a_line(tiny_dataset, quiet_trainer, tmp_path, ca
     assert second.startswith(
         f"Epoch 2/2: 10 steps at 4 to 8 px, loss {sum(losses) / 5:.3f}, val top-1 {top1:.2%} at 8 px, "
     )
+
+
+def test_an_epoch_that_goes_on_is_timed_from_the_start_of_its_process(tmp_path):
+    """Lightning does not tell a resumed epoch's start again."""
+    scheduler = SizeScheduler(MixedSizes((8,), (1.0,)), budget="constant", base_size=8, base_batch_size=4, seed=0)
+    plan = scheduler.plan(num_images=40, num_epochs=2)
+    lines = EpochLines(MetricsCsv(tmp_path / "metrics.csv"), val_metric="val/top1@8", val_size=8)
+    lines.on_train_start(None, None)
+    resumed = SimpleNamespace(
+        datamodule=SimpleNamespace(plan=plan), current_epoch=0, global_step=10, callback_metrics={}
+    )
+    assert lines._line(resumed) == "Epoch 1/2: 10 steps at 8 px, 0 s"

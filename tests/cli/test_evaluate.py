@@ -70,6 +70,8 @@ def test_a_run_keeps_its_own_results_and_its_bank(copied, tmp_path, capsys):
     ("arguments", "said"),
     [
         (["RUN", "--min-top1", "80"], "--min-top1: expected a number above 0 and at most 1, got 80"),
+        (["RUN", "--max-latency-ms", "5", "evaluation.measure=gflops"], "--max-latency-ms: expected measured time"),
+        (["RUN", "--out", "/proc/nowhere"], "expected to read or write /proc/nowhere"),
         (["RUN", "seed=3"], "expected options of evaluation, data and trainer alone, got seed=3"),
         (["RUN", "evaluation.sizes=[3]"], "unknown option evaluation.sizes"),
         (["RUN", "evaluation.eval_sizes=3"], "evaluation.eval_sizes: expected a list"),

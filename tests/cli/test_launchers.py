@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from sizemix.cli import train
+
 _TRAIN = Path(__file__).parents[2] / "train.py"
 _TINY = (
     *("data.train_images=100", "data.num_workers=0", "trainer.max_epochs=1", "recipe.base_batch_size=20"),
@@ -69,6 +71,21 @@ def test_experiments_with_launchers_and_searches_are_listed_too(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert sum("recipe.optimizer" in line for line in done.stdout.splitlines()) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("dry_run=true",), "dry_run: expected a sweep (-m)"),
+        (("-m", "dry_run=maybe"), "expected dry_run=true, or nothing"),
+    ],
+)
+def test_a_dry_run_is_of_a_sweep_and_true(tmp_path, monkeypatch, capsys, arguments, said):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    assert train.main(arguments) == 2
+    assert said in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_dry_run_lists_jobs_compute_and_time_and_leaves_nothing(tmp_path):

@@ -82,6 +82,7 @@ def test_the_command_names_broken_files_writes_all_and_says_so_by_its_exit_code(
         (["."], "expected image files in ., found none"),
         (["photo.jpg", "--device", "nonsense"], "--device: expected a device of this machine"),
         (["photo.jpg", "--batch-size", "0"], "--batch-size: expected at least 1"),
+        (["photo.jpg", "--image-size", "100000"], "a batch of 1 images of 100000 px needs more memory"),
     ],
 )
 def test_mistakes_are_sentences(small_run, tmp_path, monkeypatch, capsys, arguments, said):

@@ -63,6 +63,10 @@ def _evaluate(options: argparse.Namespace, others: Sequence[str]) -> None:
     config = _of_run(run, overrides) if run else compose(overrides)
     if not any(override.startswith("evaluation.measure=") for override in overrides):
         config.evaluation.measure = "throughput"
+    if options.max_latency_ms is not None and config.evaluation.measure == "gflops":
+        raise UserError(
+            "--max-latency-ms: expected measured time, got evaluation.measure=gflops; leave one of them out."
+        )
     config.trainer.devices, config.trainer.num_nodes = 1, 1
     out = options.out or ((run.path if run else Path()) / "evaluation")
     if (out / "config.yaml").exists():
