@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from sizemix.data.appearance import Appearance
 from sizemix.data.folder import folder
-from sizemix.data.photos import open_photo
+from sizemix.data.photos import open_photo, photo_size
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.data.request import EvalRequest, TrainRequest
 
@@ -259,3 +259,15 @@ def test_a_real_bomb_takes_no_memory(tmp_path):
     with pytest.raises(Image.DecompressionBombError, match="60000"):
         open_photo(str(tmp_path / "bomb.jpg"))
     assert psutil.Process().memory_info().rss - before < 50 * 2**20
+
+
+def test_postscript_under_another_name_starts_no_other_program(tmp_path):
+    """Pillow would hand it to Ghostscript, which carries out what it says."""
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    with Image.open(path) as image:
+        assert image.format == "EPS", "which Pillow knows"
+    with pytest.raises(UnidentifiedImageError):
+        open_photo(str(path))
+    with pytest.raises(UnidentifiedImageError):
+        photo_size(path)
