@@ -5,6 +5,7 @@ import queue
 import signal
 import socket
 import subprocess
+import sys
 import threading
 
 import pytest
@@ -128,3 +129,10 @@ def test_a_rank_that_does_not_end_is_not_left_behind(monkeypatch, sleeper):
     first.watch([sleeper])
     first.wait_for_own()
     assert sleeper.wait(timeout=5) == -signal.SIGKILL
+
+
+def test_a_sentence_is_one_write_so_that_no_traceback_gets_between_its_words_and_its_end(monkeypatch):
+    writes = []
+    monkeypatch.setattr(sys.stderr, "write", writes.append)
+    lifeline.say("\nsizemix: rank 1 ended: killed by SIGKILL")
+    assert writes == ["\nsizemix: rank 1 ended: killed by SIGKILL\n"]

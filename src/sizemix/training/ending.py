@@ -1,6 +1,5 @@
 """How a run that cannot go on is told: one sentence and an exit code, behind a traceback where somebody has to mend."""
 
-import sys
 import textwrap
 import traceback
 
@@ -8,7 +7,7 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 
 from sizemix.checkpointing.signals import Interrupted, StopSignals
 from sizemix.errors import DiskFullError, UserError
-from sizemix.training.lifeline import Lifeline
+from sizemix.training.lifeline import Lifeline, say
 
 _ERROR, _USER_ERROR = 1, 2
 
@@ -43,7 +42,7 @@ class Ending:
         else:
             self.lifeline.fail(reason.rstrip("."), self._code)
         if self.lifeline.rank == 0:
-            print(_sentence(error, reason, self.lifeline), file=sys.stderr)
+            say(_sentence(error, reason, self.lifeline))
         return self._code
 
 

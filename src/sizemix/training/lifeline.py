@@ -209,7 +209,7 @@ class Lifeline:
             self._tell({"end": code})
             self._end_those_not_joined()
         if self.rank == 0 or self.rank == 1:  # where rank 0 is gone, one of the others speaks
-            print(f"\nsizemix: rank {rank} ended: {reason}{self.remedy}", file=sys.stderr)
+            say(f"\nsizemix: rank {rank} ended: {reason}{self.remedy}")
         self.wait_for_own()
         self._leave(code)
 
@@ -224,6 +224,12 @@ class Lifeline:
         for rank, process in self._processes.items():
             if rank not in self._connections:
                 process.kill()
+
+
+def say(sentence: str) -> None:
+    """Writes it to stderr in one piece: another thread of this process may be printing a traceback."""
+    sys.stderr.write(f"{sentence}\n")
+    sys.stderr.flush()
 
 
 def _connect(address: tuple[str, int], key: bytes, patience_seconds: float) -> "Connection[Any, Any]":
