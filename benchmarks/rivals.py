@@ -53,7 +53,7 @@ def network(setting: Setting) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     config = configuration(setting, (), image_size=setting.base_size, epochs=1)
     net = trainable_network(config, num_classes=setting.num_classes)
     net = net.to(setting.device, memory_format=torch.channels_last).train()  # type: ignore[call-overload]
-    return net, build_optimizer(net, plain(config.recipe.optimizer))
+    return net, build_optimizer(net, plain(config.recipe.optimizer), fused=True)
 
 
 def timed(setting: Setting, step: Step, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:

@@ -9,7 +9,8 @@ from sizemix.data.batches import Batch
 
 def drawn(*, seed=0, rank=0, item=5):
     batch = Batch(torch.empty(0), torch.empty(0), image_size=8, item=item)
-    Determinism(seed).on_train_batch_start(SimpleNamespace(global_rank=rank), None, batch, batch_idx=0)
+    module = SimpleNamespace(device=torch.device("cpu"))
+    Determinism(seed).on_train_batch_start(SimpleNamespace(global_rank=rank), module, batch, batch_idx=0)
     return torch.rand(4).tolist()
 
 

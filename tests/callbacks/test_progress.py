@@ -7,6 +7,7 @@ import torch
 from sizemix.callbacks.epoch_lines import EpochLines
 from sizemix.callbacks.progress import SizeProgressBar, tell
 from sizemix.callbacks.size_scheduler import SizeScheduler
+from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.models.backbone import build_backbone
 from sizemix.runs.metrics import MetricsCsv
@@ -15,7 +16,6 @@ from sizemix.training.classifier import ImageClassifier
 from sizemix.training.optim import CosineLR
 
 _LOGGED = {
-    "train/image_size": torch.tensor(224.0),
     "train/loss": torch.tensor(0.51234),
     "train/lr": torch.tensor(0.1),
     "throughput/images_per_second": torch.tensor(1234.6),
@@ -28,8 +28,15 @@ def terminal(monkeypatch):
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
 
 
+def bar_behind_a_step():
+    bar = SizeProgressBar(refresh_rate=50)
+    bar._train_progress_bar = SimpleNamespace(total=None)
+    bar.on_train_batch_end(None, None, None, Batch(torch.empty(0), torch.empty(0), image_size=224), 0)
+    return bar
+
+
 def test_the_bar_shows_validation_loss_size_and_speed():
-    shown = SizeProgressBar().get_metrics(SimpleNamespace(callback_metrics=_LOGGED), None)
+    shown = bar_behind_a_step().get_metrics(SimpleNamespace(callback_metrics=_LOGGED), None)
     assert shown == {"val": "87.4%", "loss": "0.512", "px": "224", "images/s": "1235"}
     assert next(iter(shown)) == "val", "what is cut off is at the end"
 
@@ -39,7 +46,7 @@ def test_the_bar_shows_nothing_before_anything_is_logged():
 
 
 def test_the_bar_fits_into_80_columns(terminal):
-    bar = SizeProgressBar()
+    bar = bar_behind_a_step()
     trainer = SimpleNamespace(callback_metrics=_LOGGED, current_epoch=11, max_epochs=90)
     bar._trainer = trainer
     drawn = bar.init_train_tqdm()

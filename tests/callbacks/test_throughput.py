@@ -12,8 +12,10 @@ def test_it_counts_augmented_images_of_all_ranks_between_logged_steps(monkeypatc
     monkeypatch.setattr(throughput.time, "perf_counter", lambda: next(clock))
     logged = []
     module = SimpleNamespace(log=lambda name, value, batch_size: logged.append((name, value)))
-    trainer = SimpleNamespace(world_size=2, accumulate_grad_batches=1, global_step=10)
-    callback = throughput.Throughput(every_steps=2)
+    trainer = SimpleNamespace(
+        world_size=2, accumulate_grad_batches=1, global_step=10, log_every_n_steps=2, should_stop=False
+    )
+    callback = throughput.Throughput()
     callback.on_train_epoch_start(trainer, module)
     for batch_idx, images in enumerate([99, 10, 20, 20]):
         batch = Batch(torch.empty(0), torch.empty(images), image_size=8)

@@ -178,3 +178,18 @@ def test_a_run_goes_on_without_the_file_that_it_began_with(assembled, tmp_path):
     assert resumed.datamodule.preprocessing == begun.datamodule.preprocessing
     for name, value in begun.model.net.state_dict().items():
         assert torch.equal(resumed.model.net.state_dict()[name], value), name
+
+
+@pytest.mark.parametrize(
+    ("options", "fused"),
+    [
+        ([], True),
+        (["+trainer.gradient_clip_val=1"], True),
+        (["trainer.precision=bf16-mixed"], True),
+        (["trainer.precision=bf16-mixed", "+trainer.gradient_clip_val=1"], False),  # Lightning refuses the two together
+    ],
+)
+def test_the_optimizer_is_fused_where_its_gradients_may_be_clipped_before_it(assembled, options, fused):
+    run = assembled(*options, "sizes=fixed", "sizes.base_size=12", "trainer.max_epochs=1", "data.num_workers=0")
+    run.trainer.fit(run.model, datamodule=run.datamodule)
+    assert bool(run.trainer.optimizers[0].defaults["fused"]) is fused

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import timm
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
@@ -92,3 +93,25 @@ def test_a_learning_rate_schedule_keeps_the_ratio_between_layers():
         assert [group["lr"] for group in optimizer.param_groups] == pytest.approx([factor * lr for lr in peak])
         optimizer.step()
         schedule.step()
+
+
+def stepped(opt, *, fused):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(36, 2))
+    optimizer = build_optimizer(net, {"opt": opt, "lr": 0.1, "weight_decay": 0.01}, fused=fused)
+    for _ in range(3):
+        net(torch.randn(2, 3, 5, 5)).square().sum().backward()
+        optimizer.step()
+    return optimizer, [parameter.detach() for parameter in net.parameters()]
+
+
+@pytest.mark.parametrize(("opt", "has_one"), [("momentum", True), ("adamw", True), ("lamb", False)])
+def test_one_kernel_updates_all_parameters_where_torch_has_one_and_to_the_same_values(opt, has_one):
+    optimizer, parameters = stepped(opt, fused=True)
+    assert bool(optimizer.defaults.get("fused")) is has_one
+    torch.testing.assert_close(parameters, stepped(opt, fused=False)[1])
+
+
+def test_whoever_asks_for_no_fused_optimizer_gets_none():
+    optimizer = build_optimizer(nn.Linear(2, 2), {"opt": "sgd", "lr": 0.1, "fused": False}, fused=True)
+    assert not optimizer.defaults["fused"]

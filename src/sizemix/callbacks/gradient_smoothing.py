@@ -7,6 +7,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from sizemix.callbacks.logged import is_logged
+from sizemix.data.batches import Batch
+
 
 def smooth_gradients(gradients: list[Tensor], running_norm: Tensor | None, *, decay: float) -> Tensor:
     """Rescales gradients in place so that their global norm is the running mean of such norms.
@@ -55,7 +58,13 @@ class GradientSmoothing(pl.Callback):
         if self._running_norm is not None:
             self._running_norm = self._running_norm.to(pl_module.device)
         self._running_norm = smooth_gradients(gradients, self._running_norm, decay=self._decay)
-        pl_module.log("train/smoothed_gradient_norm", self._running_norm)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Logs the mean."""
+        if self._running_norm is not None and is_logged(trainer, batch_idx):
+            pl_module.log("train/smoothed_gradient_norm", self._running_norm, batch_size=len(batch.targets))
 
     def state_dict(self) -> dict[str, Any]:
         """The running mean."""

@@ -5,11 +5,15 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import TQDMProgressBar
+from pytorch_lightning.utilities.types import STEP_OUTPUT
+
+from sizemix.data.batches import Batch
 
 # The validation accuracy comes first: what does not fit into a narrow terminal is cut off at the end.
 _LABELS = {
+    "val/top1": ("val", "{:.1%}"),
     "train/loss": ("loss", "{:.3f}"),
-    "train/image_size": ("px", "{:.0f}"),
+    "image_size": ("px", "{:.0f}"),
     "throughput/images_per_second": ("images/s", "{:.0f}"),
 }
 
@@ -35,6 +39,7 @@ class SizeProgressBar(TQDMProgressBar):
     def __init__(self, refresh_rate: int = 1) -> None:
         super().__init__(refresh_rate)
         self._begins = False
+        self._image_size: int | None = None
         if not sys.stdout.isatty():
             self.disable()
 
@@ -52,9 +57,16 @@ class SizeProgressBar(TQDMProgressBar):
             self.train_progress_bar.initial = self.train_progress_bar.n = batch_idx
             self._begins = False
 
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int
+    ) -> None:
+        """Keeps the size of the newest batch."""
+        self._image_size = batch.image_size
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
-        """The last validation accuracy, and loss, size and speed as last logged."""
-        logged = trainer.callback_metrics
-        validation = [("val", f"{value.item():.1%}") for key, value in logged.items() if key.startswith("val/top1")]
-        shown = {label: form.format(logged[key].item()) for key, (label, form) in _LABELS.items() if key in logged}
-        return dict(validation) | shown
+        """The size of the newest batch; validation accuracy, loss and speed as last logged."""
+        figures = {key.partition("@")[0]: value.item() for key, value in trainer.callback_metrics.items()}
+        if self._image_size is not None:
+            figures["image_size"] = self._image_size
+        return {label: form.format(figures[key]) for key, (label, form) in _LABELS.items() if key in figures}

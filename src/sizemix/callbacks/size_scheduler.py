@@ -6,6 +6,7 @@ from typing import Protocol
 import pytorch_lightning as pl
 import torch
 
+from sizemix.callbacks.logged import is_logged
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.errors import UserError
@@ -22,7 +23,7 @@ class Fitting(Protocol):
 
 
 class SizeScheduler(pl.Callback):
-    """Gives the datamodule its plan; during training it logs each batch's size and changes nothing.
+    """Gives the datamodule its plan; during training it checks and logs the size of batches and changes nothing.
 
     Args:
         schedule: which sizes with which shares.
@@ -134,5 +135,11 @@ class SizeScheduler(pl.Callback):
                 f"the plan wants (step, micro-batch, shape) {expected}, the loader gave "
                 f"{(step, micro, tuple(batch.images.shape))}"
             )
-        # A tensor on the CPU: Lightning would copy a plain number to the device and wait for it.
-        pl_module.log("train/image_size", torch.tensor(float(spec.image_size)), batch_size=images)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
+    ) -> None:
+        """Logs the size."""
+        if is_logged(trainer, batch_idx):
+            # A tensor on the CPU: Lightning would copy a plain number to the device and wait for it.
+            pl_module.log("train/image_size", torch.tensor(float(batch.image_size)), batch_size=len(batch.targets))

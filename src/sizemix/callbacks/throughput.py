@@ -5,6 +5,7 @@ import time
 import pytorch_lightning as pl
 import torch
 
+from sizemix.callbacks.logged import is_logged
 from sizemix.data.batches import Batch
 
 
@@ -13,13 +14,9 @@ class Throughput(pl.Callback):
 
     Measured from one logged step to the next, so that no device is made to wait in between. Validation is left out;
     a checkpoint saved in between is not.
-
-    Args:
-        every_steps: steps between two measurements; the trainer's logging interval.
     """
 
-    def __init__(self, *, every_steps: int = 50) -> None:
-        self._every_steps = every_steps
+    def __init__(self) -> None:
         self._images = 0
         self._since: float | None = None
 
@@ -34,7 +31,7 @@ class Throughput(pl.Callback):
         self._images += len(batch.targets) * trainer.world_size
         if self._since is None:  # the first batch of an epoch includes the start of workers
             self._images, self._since = 0, time.perf_counter()
-        elif (batch_idx + 1) % trainer.accumulate_grad_batches == 0 and trainer.global_step % self._every_steps == 0:
+        elif is_logged(trainer, batch_idx):
             elapsed = time.perf_counter() - self._since
             pl_module.log("throughput/images_per_second", torch.tensor(self._images / elapsed), batch_size=1)
             self._images, self._since = 0, time.perf_counter()

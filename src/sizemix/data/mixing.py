@@ -1,6 +1,7 @@
 """Augmentation of whole normalised batches, on the device: random erasing, mixup, cutmix."""
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -72,12 +73,13 @@ class Mixing:
             return replace(batch, images=images)
         kind = kinds[rng.integers(len(kinds))]
         kept = float(rng.beta(getattr(self, kind), getattr(self, kind)))
-        partner = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+        partner = _on(images.device, rng.permutation(len(images)))
         if kind == "mixup":
             images = images.lerp(images[partner], 1 - kept)
         else:
             images, kept = _pasted(images, images[partner], kept, rng)
-        targets = F.one_hot(batch.targets, num_classes).to(images.dtype)
+        classes = torch.arange(num_classes, device=images.device)
+        targets = (batch.targets[:, None] == classes).to(images.dtype)
         return replace(batch, images=images, targets=targets.lerp(targets[partner], 1 - kept))
 
     def _rescaled(self, images: Tensor, rng: np.random.Generator) -> Tensor:
@@ -100,7 +102,7 @@ def _erased(images: Tensor, probability: float, rng: np.random.Generator) -> Ten
     inside = _inside(side, heights, rng)[:, :, None] & _inside(side, widths, rng)[:, None]
     generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**63)))
     noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    return torch.where(torch.from_numpy(inside).to(images.device)[:, None], noise, images)
+    return torch.where(_on(images.device, inside)[:, None], noise, images)
 
 
 def _pasted(images: Tensor, others: Tensor, kept: float, rng: np.random.Generator) -> tuple[Tensor, float]:
@@ -108,7 +110,12 @@ def _pasted(images: Tensor, others: Tensor, kept: float, rng: np.random.Generato
     side = images.shape[-1]
     cut = np.array([side * np.sqrt(1 - kept)])
     inside = _inside(side, cut, rng)[0, :, None] & _inside(side, cut, rng)[0]
-    return torch.where(torch.from_numpy(inside).to(images.device), others, images), float(1 - inside.mean())
+    return torch.where(_on(images.device, inside), others, images), float(1 - inside.mean())
+
+
+def _on(device: torch.device, values: NDArray[Any]) -> Tensor:
+    """There, without waiting for it."""
+    return torch.from_numpy(values).to(device, non_blocking=True)
 
 
 def _inside(side: int, lengths: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:

@@ -72,7 +72,7 @@ def run_callbacks(
     Args:
         config: the run's.
         folder: takes the checkpoints.
-        scheduler: holds the plan; goes first, as others ask it.
+        scheduler: holds the plan; goes early, as others ask it.
         net: as it trains.
         num_sizes: training sizes of the run.
         dataset: the images.
@@ -96,6 +96,7 @@ def run_callbacks(
         every_minutes=config.checkpoint.every_minutes,
     )
     every = [
+        *_time_limit(config, timer),  # before those that log, as Lightning logs the last step whatever its number
         scheduler,
         MemoryCheck(scheduler, evaluated=evaluated_batches(config, dataset)),
         Determinism(config.seed),
@@ -106,13 +107,12 @@ def run_callbacks(
         *_early_stopping(config, val_metric),
         RankStatistics(synchronise=config.trainer.sync_batchnorm),
         ExpectedEnd(timer),
-        Throughput(every_steps=log_every_steps),
+        Throughput(),
         data_wait,
         SharedUnreadable(),
         EpochLines(metrics, val_metric=val_metric, val_size=config.evaluation.val_size),
         timer,
         Elapsed(timer),
-        *_time_limit(config, timer),
         best,
         last,
         *_progress_bar(config),

@@ -6,12 +6,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from pytorch_lightning.plugins import MixedPrecision
+from pytorch_lightning.utilities.types import STEP_OUTPUT, OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
+from sizemix.callbacks.logged import is_logged
 from sizemix.data.batches import NOT_SHOWN, Batch
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.preprocessing import Preprocessing
@@ -102,16 +104,22 @@ class ImageClassifier(pl.LightningModule):
         logits: Tensor = self.net(images)
         return logits
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Mean cross-entropy over all copies of all images, as it is logged; returned scaled by the batch."""
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Mean cross-entropy over all copies of all images; as loss, which is what trains, scaled by the batch."""
         loss = F.cross_entropy(
             self(batch.images), batch.targets, weight=self._class_weights, label_smoothing=self._label_smoothing
         )
-        self.log("train/loss", loss.detach(), batch_size=len(batch.targets))
-        # On the CPU, as Lightning would copy a plain number to the device and wait for it, at every step.
-        lr = torch.tensor(max(group["lr"] for group in self.trainer.optimizers[0].param_groups))
-        self.log("train/lr", lr, batch_size=len(batch.targets))
-        return loss * batch_factor(self._loss_scale, self._batch_ratio())
+        self._lr_of_step = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
+        factor = batch_factor(self._loss_scale, self._batch_ratio())
+        return {"loss": loss * factor, "cross_entropy": loss.detach()}
+
+    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int) -> None:
+        """Logs cross-entropy and learning rate of the step."""
+        if is_logged(self.trainer, batch_idx):
+            assert isinstance(outputs, Mapping)
+            self.log("train/loss", outputs["cross_entropy"], batch_size=len(batch.targets))
+            # On the CPU, as Lightning would copy a plain number to the device and wait for it.
+            self.log("train/lr", torch.tensor(self._lr_of_step), batch_size=len(batch.targets))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Top-1, balanced accuracy and loss at the validation size."""
@@ -130,7 +138,7 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, with a learning rate for every step of the plan."""
-        optimizer = build_optimizer(self.net, self._optimizer)
+        optimizer = build_optimizer(self.net, self._optimizer, fused=_may_be_fused(self.trainer))
         factor = lr_factor_by_step(
             self._lr_schedule,
             self._plan,
@@ -165,6 +173,15 @@ class ImageClassifier(pl.LightningModule):
         theirs = checkpoint.get("architecture")
         if theirs != self._architecture:
             raise UserError(f"the checkpoint holds {theirs}, this run builds {self._architecture}; start a new run.")
+
+
+def _may_be_fused(trainer: pl.Trainer) -> bool:
+    """A fused step unscales the gradients of fp16 itself, too late for clipping and smoothing.
+
+    Lightning refuses to clip before one in bf16 as well, where nothing is scaled.
+    """
+    plugin = trainer.precision_plugin
+    return not isinstance(plugin, MixedPrecision) or (plugin.scaler is None and not trainer.gradient_clip_val)
 
 
 def compile_for_sizes(net: nn.Module, image_sizes: Sequence[int]) -> None:

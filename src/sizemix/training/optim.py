@@ -3,9 +3,10 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import Any, Literal, Protocol
 
-from timm.optim import create_optimizer_v2, list_optimizers
+from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from torch import nn
 from torch.optim import Optimizer
 
@@ -135,12 +136,14 @@ def batch_factor(scaling: BatchScaling, ratio: float) -> float:
     return {"none": 1.0, "sqrt": math.sqrt(ratio), "linear": ratio}[scaling]
 
 
-def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
+def build_optimizer(model: nn.Module, settings: Mapping[str, Any], *, fused: bool = False) -> Optimizer:
     """An optimizer of timm's factory; norms and biases get no weight decay.
 
     Args:
         model: whose parameters to optimise.
         settings: arguments of timm.optim.create_optimizer_v2, such as opt, lr, weight_decay, momentum.
+        fused: whether one kernel updates all parameters where torch has one for the optimizer and settings say
+            nothing else; not for gradients that are still scaled for fp16, as such a step unscales them itself.
 
     Raises:
         UserError: an unknown optimizer, or a setting it does not take.
@@ -150,6 +153,8 @@ def build_optimizer(model: nn.Module, settings: Mapping[str, Any]) -> Optimizer:
         raise UserError(
             f"recipe.optimizer.opt: expected a name of timm's optimizers, such as sgd, momentum or adamw, got {name!r}."
         )
+    if fused and "fused" in signature(get_optimizer_class(name, bind_defaults=False)).parameters:
+        settings = {"fused": True} | dict(settings)
     try:
         optimizer = create_optimizer_v2(model, **settings)
     except (TypeError, ValueError) as error:
