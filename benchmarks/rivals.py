@@ -2,9 +2,10 @@
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 from timm.data import ScheduledBatchSampler, create_loader
@@ -17,6 +18,7 @@ from sizemix.training.instantiate import plain
 from sizemix.training.optim import build_optimizer
 
 Step = Callable[[torch.Tensor, torch.Tensor], None]
+Batches = Sequence[tuple[torch.Tensor, torch.Tensor]]
 
 
 def bare_step(setting: Setting) -> Step:
@@ -48,6 +50,58 @@ def timm_step(setting: Setting) -> Step:
     return step
 
 
+def lightning_alone(setting: Setting) -> Callable[[Batches], float]:
+    """Seconds a step of Lightning's loop around the same step, without callbacks and loggers."""
+    net, optimizer = network(setting)
+    module = _Plain(net, optimizer)
+
+    def seconds(batches: Batches) -> float:
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="gpu" if setting.device == "cuda" else "cpu",
+            devices=1,
+            precision=setting.precision,  # type: ignore[arg-type]
+            logger=False,
+            enable_checkpointing=False,
+            enable_progress_bar=False,
+            enable_model_summary=False,
+        )
+        trainer.fit(module, train_dataloaders=_Listed(batches))
+        return (now(setting.device) - module.since) / len(batches)
+
+    return seconds
+
+
+class _Listed:
+    """Batches as they are: no loader that Lightning would look into."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __iter__(self) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        return iter(self._batches)
+
+
+class _Plain(pl.LightningModule):
+    def __init__(self, net: torch.nn.Module, optimizer: torch.optim.Optimizer) -> None:
+        super().__init__()
+        self.net = net
+        self._optimizer = optimizer
+
+    def on_train_epoch_start(self) -> None:
+        self.since = now(self.device.type)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor], batch_idx: int) -> torch.Tensor:
+        images, targets = batch
+        return F.cross_entropy(self.net(images), targets)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self._optimizer
+
+
 def network(setting: Setting) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     """Those of the run, apart from it."""
     config = configuration(setting, (), image_size=setting.base_size, epochs=1)
@@ -56,7 +110,7 @@ def network(setting: Setting) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
     return net, build_optimizer(net, plain(config.recipe.optimizer), fused=True)
 
 
-def timed(setting: Setting, step: Step, batches: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> float:
+def timed(setting: Setting, step: Step, batches: Batches) -> float:
     """Seconds a step, behind one that is not counted."""
     step(*batches[0])
     since = now(setting.device)

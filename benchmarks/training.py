@@ -1,6 +1,6 @@
 """Training steps side by side: a bare torch loop, timm's training task and a run of ours; `make bench-train`.
 
-    python benchmarks/training.py [--gpu] [--rounds 7] [--parts steps mixed long]
+    python benchmarks/training.py [--gpu] [--rounds 7] [--parts steps mixed host long small]
 
 All train the same timm network with the same optimizer on the same device, in one process, and take turns.
 steps: at fixed sizes; the loop and timm's task have one random batch on the device, ours is a whole run with all its
@@ -9,7 +9,10 @@ validation and checkpoints, then as many steps of the others. On the CPU the clo
 of the process, one thread, so that other work on the machine changes little; on a GPU it is that of the wall.
 mixed: an epoch of all sizes against epochs of one size, the bare loop in the same order of sizes, and timm's loader of
 scheduled sizes with its task, from start to end.
+host: a network of three layers, so that a step is the host's work alone: ours, a bare loop, Lightning by itself.
 long (GPU only): many mixed steps, with and without model.compile: start, growth of memory, compiled graphs.
+small (GPU only): epochs of 50,000 images of 32 px with ResNet-44 (CIFAR), batch 64, as a run is and with one option
+changed; such a network is bound by the host.
 
 --gpu, or `make bench-gpu`: ResNet-50, bf16, channels_last. The tables go into docs/results.md.
 """
@@ -28,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rivals import bare_step, epoch_seconds, scheduled_loader, timed, timm_step
+from rivals import bare_step, epoch_seconds, lightning_alone, scheduled_loader, timed, timm_step
 from watched_runs import Setting, Watch, Window, begin, now, peak_bytes, start_counting, train
 
 from sizemix.training.assembly import Run
@@ -42,6 +45,7 @@ CPU = Setting("train", "cpu", "resnet20_cifar", (16, 28, 40), 28, 64, 10, "32-tr
 GPU = Setting("gpu", "cuda", "timm model.name=resnet50", (96, 160, 224, 320), 224, 256, 1000, "bf16-mixed", 32, 2000, 8)
 TINY = replace(GPU, device="cpu", model="timm model.name=test_resnet", sizes=(32, 64), base_size=64, batch_size=4)
 TINY = replace(TINY, num_classes=10, steps=4, long_steps=24, workers=0)
+SMALL = Setting("gpu", "cuda", "resnet44_cifar", (32,), 32, 64, 10, "bf16-mixed", 782, 0, 0)
 
 
 def main() -> None:
@@ -63,7 +67,7 @@ def main() -> None:
     quieten()
     write_table = runpy.run_path(str(ROOT / "tools" / "tables.py"))["write_table"]
     for part in arguments.parts:
-        if part == "long" and not setting.long_steps:
+        if part in ("long", "small") and not setting.long_steps:
             continue
         columns, rows = PARTS[part](setting, arguments.rounds)
         write_table(arguments.document, f"{setting.name}-{part}", columns, rows)
@@ -218,6 +222,49 @@ def long_run(setting: Setting, compile_it: bool) -> Row:
     )
 
 
+def host_work(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
+    """Part host."""
+    tiny = replace(setting, model="resnet20_cifar model._target_=watched_runs.tiny_network", steps=200)
+    size = setting.sizes[0]
+    batches = [tiny.batch(size)] * tiny.steps
+    seconds: dict[str, list[float]] = defaultdict(list)
+    step, alone = bare_step(tiny), lightning_alone(tiny)
+
+    def others(run: Run) -> None:
+        seconds["bare torch loop"].append(timed(tiny, step, batches))
+        seconds["Lightning alone"].append(alone(batches))
+        seconds["our batches"].append(data_seconds(tiny, run, size))
+
+    windows = turns(tiny, ("sizes=fixed", f"sizes.base_size={size}"), image_size=size, epochs=rounds + 1, others=others)
+    seconds["our run"] = [window.seconds / tiny.steps for window in windows]
+    names = ("bare torch loop", "Lightning alone", "our run", "our batches")
+    rows = [(name, spread([1000 * one for one in seconds[name][1:]])) for name in names]
+    return ("what", "ms a step"), rows
+
+
+def small_network(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
+    """Part small; where it is only tried, of few steps."""
+    small = SMALL if setting.device == "cuda" else replace(SMALL, device="cpu", steps=2)
+    changes = ("", "model.compile=true", "+recipe.optimizer.fused=false", "trainer.precision=32-true")
+    step, batches = bare_step(small), [small.batch(32)] * small.steps
+    bare: list[float] = []
+    rows = []
+    for change in changes[:: 1 if setting.device == "cuda" else 2]:
+        options = ("sizes=fixed", "sizes.base_size=32", *filter(None, [change]))
+        windows = turns(
+            small,
+            options,
+            image_size=32,
+            epochs=rounds + 1,
+            others=lambda run: bare.append(timed(small, step, batches)),
+        )
+        ours = [window.seconds for window in windows[1:]]
+        rows.append((change or "as it is", spread(ours), spread([1000 * one / small.steps for one in ours])))
+    loop = [small.steps * one for one in bare[1:]]
+    rows.append(("bare torch loop", spread(loop), spread([1000 * one / small.steps for one in loop])))
+    return ("option", "s an epoch of 50,000 images", "ms a step"), rows
+
+
 def turns(
     setting: Setting, options: Sequence[str], *, image_size: int, epochs: int, others: Callable[[Run], None]
 ) -> list[Window]:
@@ -247,7 +294,9 @@ def spread(values: Sequence[float], *, digits: int = 2) -> str:
 PARTS: dict[str, Callable[[Setting, int], tuple[Row, list[Row]]]] = {
     "steps": fixed_sizes,
     "mixed": mixed_sizes,
+    "host": host_work,
     "long": long_runs,
+    "small": small_network,
 }
 
 if __name__ == "__main__":

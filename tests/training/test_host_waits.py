@@ -4,6 +4,7 @@ import traceback
 
 import numpy as np
 import pytest
+import pytorch_lightning as pl
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -42,17 +43,21 @@ class HostReads(TorchDispatchMode):
         return func(*args, **kwargs)
 
 
-@pytest.mark.parametrize("augment", [(), _ALL_CHANGES], ids=["plain", "mixed"])
-def test_only_logged_steps_read_from_the_device(compose, tmp_path, augment):
-    run = assemble(
+def assembled(compose, tmp_path, *options):
+    return assemble(
         compose(
             *("data.train_images=120", "recipe.base_batch_size=10", "trainer.max_epochs=1", "data.num_workers=0"),
             *("sizes.image_sizes=[8,12]", "sizes.shares=[0.5,0.5]", "sizes.base_size=12", "evaluation.eval_sizes=[8]"),
-            *("trainer.accelerator=cpu", "trainer.enable_progress_bar=false", "trainer.log_every_n_steps=5", *augment),
-            *("recipe.averaging_half_life=10", "recipe.gradient_smoothing=true"),
+            *("trainer.enable_progress_bar=false", "trainer.log_every_n_steps=5"),
+            *("recipe.averaging_half_life=10", "recipe.gradient_smoothing=true", *options),
         ),
         RunFolder(tmp_path),
     )
+
+
+@pytest.mark.parametrize("augment", [(), _ALL_CHANGES], ids=["plain", "mixed"])
+def test_only_logged_steps_read_from_the_device(compose, tmp_path, augment):
+    run = assembled(compose, tmp_path, "trainer.accelerator=cpu", *augment)
     reads = HostReads(now=lambda: (run.trainer.global_step, run.trainer.training))
     with reads:
         run.trainer.fit(run.model, datamodule=run.datamodule)
@@ -60,6 +65,29 @@ def test_only_logged_steps_read_from_the_device(compose, tmp_path, augment):
     last_step = run.trainer.global_step
     elsewhere = [(step, where) for (step, training), where in reads.seen if training and step % 5 and step != last_step]
     assert not elsewhere, elsewhere[0]
+
+
+class Strict(pl.Callback):
+    """Makes waiting for the device an error in steps that are not logged."""
+
+    def on_train_batch_start(self, trainer, pl_module, batch, batch_idx):
+        logged = (trainer.global_step + 1) % trainer.log_every_n_steps == 0
+        torch.cuda.set_sync_debug_mode("default" if logged else "error")
+
+    def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
+        if batch_idx + 1 == trainer.num_training_batches:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("augment", [(), _ALL_CHANGES], ids=["plain", "mixed"])
+def test_on_a_gpu_steps_that_are_not_logged_never_wait(compose, tmp_path, augment):
+    run = assembled(compose, tmp_path, "trainer=gpu", *augment)
+    run.trainer.callbacks.insert(0, Strict())
+    try:
+        run.trainer.fit(run.model, datamodule=run.datamodule)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
 
 
 @pytest.fixture
