@@ -5,6 +5,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from sizemix.cli.evaluate import main
 from sizemix.inference.loading import load
@@ -72,7 +73,7 @@ def test_a_run_keeps_its_own_results_and_its_bank(copied, tmp_path, capsys):
         (["RUN", "--min-top1", "80"], "--min-top1: expected a number above 0 and at most 1, got 80"),
         (["RUN", "--max-latency-ms", "5", "evaluation.measure=gflops"], "--max-latency-ms: expected measured time"),
         (["RUN", "--out", "/proc/nowhere"], "expected to read or write /proc/nowhere"),
-        (["RUN", "seed=3"], "expected options of evaluation, data and trainer alone, got seed=3"),
+        (["RUN", "seed=3"], "expected options of evaluation, data, trainer and logger alone, got seed=3"),
         (["RUN", "evaluation.sizes=[3]"], "unknown option evaluation.sizes"),
         (["RUN", "evaluation.eval_sizes=3"], "evaluation.eval_sizes: expected a list"),
         (["RUN", "RUN"], "expected a run's folder and OPTION=VALUE"),
@@ -106,3 +107,15 @@ def test_a_timm_network_that_was_never_ours_is_evaluated_on_a_folder(photos, tmp
     assert {row["class"] for row in rows(tmp_path / "evaluation" / "per_class.csv")} == set(names)
     assert {row["split"] for row in rows(tmp_path / "evaluation" / "split.csv")} == {"train", "val", "test"}
     assert "Deploy at" in capsys.readouterr().out
+
+
+_QUICK = ("evaluation.eval_sizes=[12]", "evaluation.measure=gflops", "trainer.enable_progress_bar=false")
+
+
+def test_an_evaluation_is_shown_to_tensorboard_as_well(small_run, tmp_path):
+    assert main([str(small_run.path), "--out", str(tmp_path), *_QUICK, "logger=tensorboard"]) == 0
+    (file,) = (tmp_path / "tensorboard").glob("events.*")
+    seen = EventAccumulator(str(file)).Reload()
+    (top1,) = seen.Scalars("curve/top1")
+    assert (top1.step, top1.value) == (12, pytest.approx(float(rows(tmp_path / "curve.csv")[0]["top1_recalibrated"])))
+    assert "evaluation/picture" in seen.Tags()["images"]

@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto.wandb_internal_pb2 import Record
 
 from sizemix.checkpointing.signals import Interrupted, signal
+from sizemix.cli import evaluate
 from sizemix.runs.folder import RunFolder
 from sizemix.training import run
 from sizemix.training.run import carry_out
@@ -169,3 +170,15 @@ def test_tensorboard_has_the_same_curve_and_pictures(begin):
     (picture,) = events.Images("plan/picture")
     assert picture.width > picture.height > 100
     assert events.Scalars("images_seen")[-1].value == 100
+
+
+def test_an_evaluation_is_a_run_of_its_own_in_wandb(small_run, tmp_path):
+    """Its training's own run, which may be on the service, is not touched."""
+    options = ("evaluation.eval_sizes=[12]", "evaluation.measure=gflops", *_OFFLINE, "logger.additional.project=sizes")
+    assert evaluate.main([str(small_run.path), "--out", str(tmp_path), *options]) == 0
+    found = records(RunFolder(tmp_path))
+    begun = next(record.run for record in found if record.HasField("run"))
+    assert (begun.project, begun.job_type, begun.display_name) == ("sizes", "evaluate", "tiny-seed0")
+    assert begun.run_id != small_run.config().run_id
+    shown = [row["curve/image_size"] for row in history(found) if "curve/image_size" in row]
+    assert shown == [12]

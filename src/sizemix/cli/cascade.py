@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 
 from sizemix.cli.ending import exit_code_of
+from sizemix.cli.parser import Parser
 from sizemix.errors import UserError
 
 _DESCRIPTION = """Looks for cascades of a run's image sizes: every image is shown small first, and larger only where the
@@ -18,7 +19,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sizemix cascade", description=_DESCRIPTION)
+    parser = Parser(prog="sizemix cascade", description=_DESCRIPTION)
     parser.add_argument("run", help="a run's folder, or one that sizemix evaluate has written")
     parser.add_argument("--max-gflops", type=float, metavar="G", help="mean of an image (a multiply-add is two)")
     parser.add_argument(

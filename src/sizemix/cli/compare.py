@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sizemix.cli.ending import exit_code_of
+from sizemix.cli.parser import Parser
 from sizemix.errors import UserError
 
 _DESCRIPTION = """Compares the arms of finished runs: those that differ in nothing but seed are one arm. Writes
@@ -22,7 +23,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sizemix compare",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,

@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Sequence
 
 from sizemix.cli.ending import exit_code_of
+from sizemix.cli.parser import Parser
 from sizemix.errors import UserError
 
 _DESCRIPTION = """Saves a report of a sweep in Weights & Biases: the sentences of sizemix compare, a table of arms, and
@@ -24,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sizemix dashboard",
         description=_DESCRIPTION,
         epilog=_EXAMPLES,

@@ -1,6 +1,7 @@
 """`sizemix evaluate`: accuracy and cost at every size, of a run or of any timm weights, and which size to deploy."""
 
 import argparse
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from sizemix.cli.defaults import make_paths_absolute
 from sizemix.cli.ending import exit_code_of
 from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import check_options
+from sizemix.cli.parser import Parser
 from sizemix.errors import UserError
 from sizemix.runs.folder import RunFolder
 
@@ -23,6 +25,7 @@ _DESCRIPTION = """Measures accuracy and cost at every size, and says which size 
   sizemix evaluate RUN
   sizemix evaluate RUN 'evaluation.eval_sizes=[96,144]' --max-latency-ms 5
   sizemix evaluate RUN data.root=other_photos/
+  sizemix evaluate RUN logger=wandb
   sizemix evaluate model=resnet50 model.checkpoint=FILE data=folder data.root=photos/
 
 Sizes are chosen on validation images and judged on test images. A network that no run of sizemix has trained is
@@ -38,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sizemix evaluate",
         usage="sizemix evaluate [RUN] [OPTION=VALUE ...] [--max-latency-ms MS] [--max-gflops G] [--min-top1 PART] ...",
         description=_DESCRIPTION,
@@ -60,7 +63,9 @@ def _evaluate(options: argparse.Namespace, others: Sequence[str]) -> None:
     if len(runs) > 1 or any(run.startswith("-") for run in runs):
         raise UserError(f"expected a run's folder and OPTION=VALUE, got {' '.join(runs)}; see sizemix evaluate --help.")
     run = RunFolder.open(runs[0]) if runs else None
+    told, overrides = _parted(overrides, ("logger=", "logger."))
     config = _of_run(run, overrides) if run else compose(overrides)
+    config.logger = _loggers(told, name=config.name, seed=config.seed)
     if not any(override.startswith("evaluation.measure=") for override in overrides):
         config.evaluation.measure = "throughput"
     if options.max_latency_ms is not None and config.evaluation.measure == "gflops":
@@ -87,6 +92,21 @@ def _evaluate(options: argparse.Namespace, others: Sequence[str]) -> None:
     )
 
 
+def _parted(overrides: Sequence[str], beginnings: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """Those that begin so, and the others."""
+    found = [override for override in overrides if override.startswith(beginnings)]
+    return found, [override for override in overrides if override not in found]
+
+
+def _loggers(overrides: Sequence[str], *, name: str, seed: int) -> DictConfig:
+    """The loggers of this evaluation alone: a run's own hold its training, which stays as it is."""
+    config = compose([*overrides, f"name={json.dumps(name)}", f"seed={seed}"]).logger
+    assert isinstance(config, DictConfig)
+    if "job_type" in (config.additional or {}) and not _parted(overrides, ("logger.additional.job_type=",))[0]:
+        config.additional.job_type = "evaluate"
+    return config
+
+
 def _names_other_images(override: str) -> bool:
     return override.startswith("data") and not override.startswith(("data.num_workers=", "data.name="))
 
@@ -106,13 +126,13 @@ def _of_run(run: RunFolder, overrides: Sequence[str]) -> DictConfig:
     refused = [override for override in overrides if not override.startswith(_CHANGEABLE)]
     if refused:
         raise UserError(
-            f"a run is evaluated as it was trained: expected options of evaluation, data and trainer alone, got "
-            f"{refused[0]}; leave it out."
+            "a run is evaluated as it was trained: expected options of evaluation, data, trainer and logger alone, "
+            f"got {refused[0]}; leave it out."
         )
     config = run.config()
     if any(override.startswith("data=") for override in overrides):
-        config.data = compose([override for override in overrides if override.startswith(("data=", "data."))]).data
-        overrides = [override for override in overrides if not override.startswith(("data=", "data."))]
+        of_data, overrides = _parted(overrides, ("data=", "data."))
+        config.data = compose(of_data).data
     for override in overrides:
         name = override.partition("=")[0]
         if OmegaConf.select(config, name.rpartition(".")[0]) is None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from sizemix.cli.ending import exit_code_of
+from sizemix.cli.parser import Parser
 from sizemix.data.pack import faults
 from sizemix.data.pack_writer import BROKEN_FILE, Packed, write_pack
 from sizemix.errors import UserError
@@ -27,7 +28,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sizemix pack",
         usage="sizemix pack SRC DEST [OPTION ...]\n       sizemix pack --verify DEST",
         description=_DESCRIPTION,

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sizemix.cli.ending import exit_code_of
+from sizemix.cli.parser import Parser
 from sizemix.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="sizemix predict",
         description="Classifies images by a run's network. Ends with 1 if some of them could not be read.",
     )

@@ -18,14 +18,17 @@ from sizemix.evaluation.evaluation import Evaluation, evaluate
 from sizemix.evaluation.robustness import Robustness, robustness
 from sizemix.inference.evaluated_network import EvaluatedNetwork, of_a_configuration, of_a_run
 from sizemix.inference.trust import check_targets
+from sizemix.loggers.described import described
+from sizemix.loggers.guarded import GuardedLogger, opened
 from sizemix.models.memory import check_evaluation_memory
 from sizemix.report.curve import class_table, cost_table, curve_table
-from sizemix.report.evaluation import extend_bank, write_evaluation
+from sizemix.report.evaluation import curve_figures, extend_bank, write_evaluation
 from sizemix.report.robustness import robustness_table, write_robustness_csv
 from sizemix.runs.folder import EvaluationFiles, RunFolder
-from sizemix.training.assembly import idle_trainer
+from sizemix.training.assembly import additional_loggers, idle_trainer
 from sizemix.training.evaluating import protocol
 from sizemix.training.images import evaluated_batches, open_dataset, serve
+from sizemix.training.instantiate import plain
 
 
 @dataclass(frozen=True)
@@ -52,15 +55,26 @@ class Request:
 
 
 def carry_out(request: Request) -> None:
-    """Evaluates, writes the results and shows them.
+    """Evaluates, writes the results, shows them, and hands them to the loggers that are asked for.
 
     Raises:
         UserError: anything that does not fit, or a wish that no size fulfils; the results are written before that.
     """
-    config, run = request.config, request.run
-    if run is not None:
-        check_targets(config.data, config.trainer, where=run.path, trust_target=request.trust_target)
+    if request.run is not None:
+        config, trust = request.config, request.trust_target
+        check_targets(config.data, config.trainer, where=request.run.path, trust_target=trust)
     _claim(request.out)
+    loggers = additional_loggers(request.config, request.out, images_seen=lambda step: 0)  # no figure has a step
+    with opened(loggers, required=True):
+        advice, refusal = _measure(request, loggers)
+    if advice is None:
+        raise UserError(refusal)
+    print(advice.sentence)
+
+
+def _measure(request: Request, loggers: list[GuardedLogger]) -> tuple[Advice | None, str]:
+    """The advice, or why there is none."""
+    config, run = request.config, request.run
     trainer = idle_trainer(config)
     dataset = _images(request)
     network = of_a_run(run, trust_target=request.trust_target) if run else of_a_configuration(config, dataset)
@@ -76,6 +90,10 @@ def carry_out(request: Request) -> None:
     files, title = EvaluationFiles(request.out), f"{network.name} on {dataset.name}"
     names = _class_names(network, dataset, outputs)
     write_evaluation(evaluation, files, class_names=names, title=title, advice=advice)
+    for logger in loggers:
+        logger.log_hyperparams(described(plain(config)))
+        logger.log_metrics(curve_figures(evaluation))
+        logger.show_evaluation(evaluation, files)
     if run is not None and request.own_images and evaluation.bank.statistics:
         added = extend_bank(evaluation.bank, run.evaluation)
         print(
@@ -91,9 +109,7 @@ def carry_out(request: Request) -> None:
         )
         write_robustness_csv(steady, files.robustness_csv)
     _show(evaluation, request, names=names, title=title, steady=steady, datamodule=datamodule)
-    if advice is None:
-        raise UserError(refusal)
-    print(advice.sentence)
+    return advice, refusal
 
 
 def _claim(folder: Path) -> None:

@@ -152,7 +152,7 @@ class GuardedLogger(Logger):
             reason = " ".join(str(error).split()).rstrip(".") or "no reason given"
             print(
                 f"sizemix: {type(self._logger).__name__} failed ({type(error).__name__}: {reason}); the run goes on "
-                "without it, and metrics.csv has every figure.",
+                "without it, and its folder has every figure.",
                 file=sys.stderr,
             )
         self._has_failed = True

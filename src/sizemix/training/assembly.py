@@ -1,8 +1,9 @@
 """A run's configuration to the objects that carry it out; the one place that knows both."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
@@ -97,7 +98,11 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         val_metric=model.val_metric,
         metrics=metrics,
     )
-    loggers = _additional_loggers(config, folder, scheduler)
+    loggers = additional_loggers(
+        config,
+        folder.path,
+        images_seen=lambda step: scheduler.planned.images_before(min(step + 1, scheduler.planned.num_steps)),
+    )
     return Run(
         trainer=_trainer(config, folder, callbacks=callbacks.every, loggers=[metrics, *loggers]),
         model=model,
@@ -138,6 +143,23 @@ def idle_trainer(config: DictConfig) -> pl.Trainer:
     """
     quieten()
     return _trainer(config, RunFolder("."), callbacks=[], loggers=[])
+
+
+def additional_loggers(config: DictConfig, folder: Path, *, images_seen: Callable[[int], int]) -> list[GuardedLogger]:
+    """The loggers that are asked for besides the files in a run's folder.
+
+    Args:
+        config: names them in logger.additional.
+        folder: takes their files.
+        images_seen: source images that training has consumed behind a step.
+
+    Raises:
+        UserError: one cannot be made.
+    """
+    if config.logger.additional is None:
+        return []
+    logger = instantiate(config.logger.additional, "logger", save_dir=str(folder))
+    return [guarded(logger, images_seen=images_seen)]
 
 
 def trainable_network(config: DictConfig, *, num_classes: int) -> nn.Module:
@@ -213,17 +235,6 @@ def _preprocessing(config: DictConfig, net: nn.Module, dataset: DataSource) -> P
 def _frozen_norms(config: DictConfig, net: nn.Module) -> list[nn.Module]:
     part, only_at_the_end = config.training.train_only, config.training.train_only_part is not None
     return [] if part is None or only_at_the_end else train_only(net, part)
-
-
-def _additional_loggers(config: DictConfig, folder: RunFolder, scheduler: SizeScheduler) -> list[GuardedLogger]:
-    if config.logger.additional is None:
-        return []
-    logger = instantiate(config.logger.additional, "logger", save_dir=str(folder.path))
-
-    def images_seen(step: int) -> int:
-        return scheduler.planned.images_before(min(step + 1, scheduler.planned.num_steps))
-
-    return [guarded(logger, images_seen=images_seen)]
 
 
 def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callback], loggers: list[Any]) -> pl.Trainer:
