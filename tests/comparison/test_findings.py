@@ -1,11 +1,12 @@
 """What a comparison says of itself: gains, losses and what is not known, each in its sentence."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from sizemix.comparison.comparing import compare
-from sizemix.comparison.findings import findings, p_text, points
+from sizemix.comparison.findings import findings, p_text, points, sentence_at
 
 
 def told(comparison):
@@ -143,3 +144,12 @@ def test_arms_that_were_validated_at_other_sizes_have_no_course_in_common(fake_r
     assert found["reaching"] == ("unclear", f"{text}it was validated at 16 px, not at 28 px.")
     text = "base_size=16 reaches base_size=28's accuracy at its base size of 28 px (90.0 %) at no test size."
     assert found["smaller size"] == ("unclear", text)
+
+
+def test_an_interval_over_test_images_is_repeated_only_where_it_differs(fixed_and_mixed):
+    versus = compare([fixed_and_mixed()]).others[0]
+    one = versus.by_size[0]
+    same = replace(one, image_low=one.test.low, image_high=one.test.high)
+    assert sentence_at(versus, same).endswith("3 paired seeds; over test images too).")
+    wider = replace(one, image_low=one.test.low - 0.01, image_high=one.test.high)
+    assert re.search(r"over test images too: \S+ to \S+\)\.$", sentence_at(versus, wider))

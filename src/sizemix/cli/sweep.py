@@ -173,7 +173,9 @@ def _job(config: DictConfig) -> float:
         return _validation_top1(folder)
     code = _wait_for([sys.executable, "-m", "sizemix.training.run", str(folder.path)])
     if code:
-        failure.write_text(signal.Signals(-code).name if code < 0 else f"exit code {code}, its message stands above")
+        failure.write_text(
+            signal.Signals(-code).name if code < 0 else f"exit code {code}, the output of the sweep says why"
+        )
         return math.nan
     return _validation_top1(folder)
 

@@ -195,13 +195,11 @@ def _evidence(one: SizeDifference) -> str:
     if test.low is None or test.high is None:
         few = test.num_pairs < MIN_PAIRS
         return f"{seeds}: no interval can be given" if few else f"{seeds} that do not differ: no interval can be given"
-    told = [
-        f"{_SURE} interval {points(test.low)} to {points(test.high)}",
-        f"Holm-adjusted {p_text(one.adjusted_p)}",
-        seeds,
-    ]
+    interval = f"{points(test.low)} to {points(test.high)}"
+    told = [f"{_SURE} interval {interval}", f"Holm-adjusted {p_text(one.adjusted_p)}", seeds]
     if one.image_low is not None and one.image_high is not None:
-        told.append(f"over test images too: {points(one.image_low)} to {points(one.image_high)}")
+        over_images = f"{points(one.image_low)} to {points(one.image_high)}"
+        told.append("over test images too" + ("" if over_images == interval else f": {over_images}"))
     return "; ".join(told)
 
 
