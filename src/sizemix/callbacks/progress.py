@@ -66,7 +66,7 @@ class SizeProgressBar(TQDMProgressBar):
 
     def get_metrics(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> dict[str, Any]:
         """The size of the newest batch; validation accuracy, loss and speed as last logged."""
-        figures = {key.partition("@")[0]: value.item() for key, value in trainer.callback_metrics.items()}
+        figures: dict[str, Any] = {key.partition("@")[0]: value for key, value in trainer.callback_metrics.items()}
         if self._image_size is not None:
             figures["image_size"] = self._image_size
-        return {label: form.format(figures[key]) for key, (label, form) in _LABELS.items() if key in figures}
+        return {label: form.format(float(figures[key])) for key, (label, form) in _LABELS.items() if key in figures}
