@@ -11,6 +11,7 @@ from sizemix.data.appearance import Appearance, ColorJitter
 from sizemix.data.batches import Batch
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.mixing import Mixing
+from sizemix.data.request import TrainRequest
 from sizemix.data.sources import Split
 from sizemix.errors import UserError
 from sizemix.sizes.budget import step_shapes
@@ -190,3 +191,22 @@ def test_no_thread_is_left_of_a_training_that_fails(tiny_dataset):
     with pytest.raises(ValueError, match="enough"):
         trainer.fit(FailingModel(), datamodule=SizedDataModule(tiny_dataset, val_size=8, num_workers=2))
     assert [one.name for one in threading.enumerate() if one.name.startswith("sizemix-data")] == []
+
+
+@pytest.fixture
+def on_cuda(monkeypatch):
+    """A GPU that is only pretended; page-locked memory needs a real one."""
+    monkeypatch.setattr(SizedDataModule, "_device", torch.device("cuda", 0))
+    monkeypatch.setattr(Batch, "pinned", lambda batch: replace(batch, unreadable=("pinned",)))
+
+
+@pytest.mark.usefixtures("on_cuda")
+def test_samples_that_are_changed_one_by_one_are_made_on_the_host_and_copied_without_waiting(tiny_dataset):
+    datamodule = datamodule_for(tiny_dataset, appearance=Appearance(color_jitter=ColorJitter(0.5)), num_workers=1)
+    assert next(iter(datamodule.train_dataloader())).unreadable == ("pinned",)
+    assert next(iter(datamodule.val_dataloader())).unreadable == ("pinned",)
+
+
+@pytest.mark.usefixtures("on_cuda")
+def test_other_batches_are_made_on_a_gpu_itself(tiny_dataset):
+    assert isinstance(next(iter(datamodule_for(tiny_dataset).train_dataloader())), TrainRequest)

@@ -105,3 +105,18 @@ def test_a_run_killed_twice_ends_the_same(compose, tmp_path, monkeypatch):
     run(folder, config, monkeypatch, kill_at=11)
     last = run(folder, config, monkeypatch)
     assert all(torch.equal(value, last.weights[name]) for name, value in whole.weights.items())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("training.train_only=head",), ("training.train_only=head_and_last_norm", "training.train_only_part=0.4")],
+    ids=["all of the run", "its last epochs"],
+)
+def test_what_does_not_train_stays_frozen_in_an_epoch_that_goes_on(compose, tmp_path, monkeypatch, options):
+    config = compose(*_SMALL, *options)
+    whole = run(RunFolder(tmp_path / "whole"), config, monkeypatch)
+    last_epoch = whole.requests[-1][0] - 2
+    run(RunFolder(tmp_path / "killed"), config, monkeypatch, kill_at=last_epoch)
+    resumed = run(RunFolder(tmp_path / "killed"), config, monkeypatch)
+    differing = [name for name, value in whole.weights.items() if not torch.equal(value, resumed.weights[name])]
+    assert not differing

@@ -2,6 +2,7 @@ import pytest
 import timm
 import torch
 from torch import nn
+from torch.distributed import destroy_process_group, init_process_group
 
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
@@ -117,3 +118,15 @@ def test_an_unknown_name_brings_similar_ones():
 def test_an_argument_the_network_does_not_take_is_named():
     with pytest.raises(UserError, match=r"resnet20_cifar cannot be built with \{'depth': 3\}"):
         build_backbone("resnet20_cifar", num_classes=10, kwargs={"depth": 3})
+
+
+def test_the_cost_of_a_network_whose_batch_norms_are_synchronised_is_the_same(tmp_path):
+    net = build_backbone("resnet20_cifar", num_classes=2)
+    plain = training_flops(net, [8, 16], name="x")
+    init_process_group("gloo", init_method=f"file://{tmp_path}/ranks", rank=0, world_size=1)
+    try:
+        synchronised = nn.SyncBatchNorm.convert_sync_batchnorm(net)
+        assert training_flops(synchronised, [8, 16], name="x") == plain
+        assert all(module.training for module in synchronised.modules())
+    finally:
+        destroy_process_group()

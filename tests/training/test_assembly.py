@@ -193,3 +193,8 @@ def test_the_optimizer_is_fused_where_its_gradients_may_be_clipped_before_it(ass
     run = assembled(*options, "sizes=fixed", "sizes.base_size=12", "trainer.max_epochs=1", "data.num_workers=0")
     run.trainer.fit(run.model, datamodule=run.datamodule)
     assert bool(run.trainer.optimizers[0].defaults["fused"]) is fused
+
+
+def test_a_part_of_one_epoch_cannot_train_all(assembled):
+    with pytest.raises(UserError, match=r"expected trainer\.max_epochs of at least 2"):
+        assembled("training.train_only=head", "training.train_only_part=0.5", "trainer.max_epochs=1")

@@ -1,4 +1,5 @@
 import math
+from copy import deepcopy
 
 import pytest
 import timm
@@ -56,6 +57,10 @@ def test_the_learning_rate_follows_images_seen_not_steps():
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "sdg", "lr": 0.1}), "got 'sdg'"),
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "adamw", "lr": 0.1, "nesterov": True}), "does not take"),
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "sgd", "lr": -1.0}), "Invalid learning rate"),
+        (
+            lambda: build_optimizer(nn.Linear(2, 2), {"opt": "fusedsgd", "lr": 0.1}, fused=True),
+            "recipe.optimizer: fusedsgd",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(make, message):
@@ -115,3 +120,22 @@ def test_one_kernel_updates_all_parameters_where_torch_has_one_and_to_the_same_v
 def test_whoever_asks_for_no_fused_optimizer_gets_none():
     optimizer = build_optimizer(nn.Linear(2, 2), {"opt": "sgd", "lr": 0.1, "fused": False}, fused=True)
     assert not optimizer.defaults["fused"]
+
+
+@pytest.mark.parametrize("settings", [{"opt": "adagrad"}, {"opt": "adamw", "foreach": True}])
+def test_no_kernel_is_taken_that_some_devices_lack_or_that_the_settings_exclude(settings):
+    assert not build_optimizer(nn.Linear(2, 2), {"lr": 0.1, **settings}, fused=True).defaults.get("fused")
+
+
+@pytest.mark.parametrize("opt", ["momentum", "adamw"])
+def test_a_layer_that_is_left_out_of_the_first_steps_trains_later(opt):
+    net = nn.ModuleList([nn.Linear(2, 2), nn.Linear(2, 2)])
+    nets = [net, deepcopy(net)]
+    optimizers = [build_optimizer(copy, {"opt": opt, "lr": 0.1}, fused=copy is net) for copy in nets]
+    for used in (1, 2, 2):
+        for copy, optimizer in zip(nets, optimizers, strict=True):
+            for layer in copy[:used]:
+                layer(torch.ones(3, 2)).square().sum().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    torch.testing.assert_close(list(net.parameters()), list(nets[1].parameters()))

@@ -38,7 +38,7 @@ class SizeProgressBar(TQDMProgressBar):
 
     def __init__(self, refresh_rate: int = 1) -> None:
         super().__init__(refresh_rate)
-        self._begins = False
+        self._epoch: int | None = None
         self._image_size: int | None = None
         if not sys.stdout.isatty():
             self.disable()
@@ -47,15 +47,17 @@ class SizeProgressBar(TQDMProgressBar):
         """Names the epoch as all other lines do."""
         super().on_train_epoch_start(trainer, *arguments)
         self.train_progress_bar.set_description(f"Epoch {trainer.current_epoch + 1}/{trainer.max_epochs}")
-        self._begins = True
 
     def on_train_batch_start(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Begins where the run does: a resumed one may be in the middle of an epoch."""
-        if self._begins:
+        """Begins where the run does, which may go on within an epoch; Lightning does not tell the start of that."""
+        if self._epoch == trainer.current_epoch:
+            return
+        self._epoch = trainer.current_epoch
+        if batch_idx:
+            self.on_train_epoch_start(trainer)
             self.train_progress_bar.initial = self.train_progress_bar.n = batch_idx
-            self._begins = False
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int

@@ -99,6 +99,11 @@ class Appearance:
     color_jitter: ColorJitter | None = None
 
     @property
+    def changes_samples(self) -> bool:
+        """Whether anything is done, which is done to one sample after another."""
+        return bool(self._parts)
+
+    @property
     def num_draws(self) -> int:
         """Uniform numbers that a sample needs."""
         return sum(part.num_draws for part in self._parts)

@@ -31,7 +31,8 @@ class SizedDataModule(pl.LightningDataModule):
     """Serves every optimizer step a batch at the size its plan says.
 
     The SizeScheduler callback gives it the plan. On a CUDA device images held in memory live there and are cropped,
-    flipped and resized there; otherwise threads of this process do it.
+    flipped and resized there, unless their appearance changes, sample by sample; otherwise threads of this process do
+    it, or the training thread.
 
     Args:
         dataset: the images.
@@ -72,6 +73,7 @@ class SizedDataModule(pl.LightningDataModule):
         self.plan: SizePlan | None = None
         self.unreadable: set[str] = set()
         self._mixing = mixing
+        self._changes_samples = appearance.changes_samples
         self._augmentation = {
             "flip": flip,
             "appearance": asdict(appearance),
@@ -115,7 +117,7 @@ class SizedDataModule(pl.LightningDataModule):
             self._train_loader = StepLoader(
                 self.plan,
                 self._shard,
-                fetch=_keep_request if self._resident else self._served.train,
+                fetch=_keep_request if self._resident else self._on_the_way(self._served.train),
                 place=self._place,
                 num_workers=self._num_workers,
             )
@@ -126,7 +128,8 @@ class SizedDataModule(pl.LightningDataModule):
         requests = eval_requests(
             self._val.num_images, self._shard, image_size=self.val_size, batch_size=self.eval_batch_size
         )
-        return RequestLoader(requests, fetch=self._val.eval, num_workers=self._num_workers)
+        fetch = self._val.eval if self._resident else self._on_the_way(self._val.eval)
+        return RequestLoader(requests, fetch=fetch, num_workers=self._num_workers)
 
     def eval_batches(self, split: EvalSplit, *image_sizes: int) -> SizesLoader:
         """A split's images at some sizes, normalised, on the device; a batch is read once for all of them.
@@ -281,7 +284,12 @@ class SizedDataModule(pl.LightningDataModule):
 
     @property
     def _resident(self) -> bool:
-        return self._device.type == "cuda" and isinstance(self._train, InMemoryBatches)
+        on_device = self._device.type == "cuda" and isinstance(self._train, InMemoryBatches)
+        return on_device and not self._changes_samples
+
+    def _on_the_way(self, fetch: Callable[[Any], Batch]) -> Callable[[Any], Batch]:
+        """Puts batches where a GPU fetches them by itself, while the training thread goes on."""
+        return (lambda request: fetch(request).pinned()) if self._device.type == "cuda" else fetch
 
     @property
     def _num_workers(self) -> int:

@@ -99,18 +99,21 @@ def _erased(images: Tensor, probability: float, rng: np.random.Generator) -> Ten
     aspect = np.exp(rng.uniform(-_ERASED_LOG_ASPECT, _ERASED_LOG_ASPECT, num_images))
     heights = np.minimum(np.sqrt(area * aspect), side) * (rng.random(num_images) < probability)
     widths = np.minimum(np.sqrt(area / aspect), side)
-    inside = _inside(side, heights, rng)[:, :, None] & _inside(side, widths, rng)[:, None]
+    rows, columns = _stretches(side, heights, rng), _stretches(side, widths, rng)
+    inside = _inside(side, rows, images.device)[:, :, None] & _inside(side, columns, images.device)[:, None]
     generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**63)))
     noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
-    return torch.where(_on(images.device, inside)[:, None], noise, images)
+    return torch.where(inside[:, None], noise, images)
 
 
 def _pasted(images: Tensor, others: Tensor, kept: float, rng: np.random.Generator) -> tuple[Tensor, float]:
     """The other images inside one rectangle; and the part of the area that stayed."""
     side = images.shape[-1]
     cut = np.array([side * np.sqrt(1 - kept)])
-    inside = _inside(side, cut, rng)[0, :, None] & _inside(side, cut, rng)[0]
-    return torch.where(_on(images.device, inside), others, images), float(1 - inside.mean())
+    rows, columns = _stretches(side, cut, rng), _stretches(side, cut, rng)
+    inside = _inside(side, rows, images.device)[0, :, None] & _inside(side, columns, images.device)[0]
+    area = float(np.ptp(rows) * np.ptp(columns))
+    return torch.where(inside, others, images), 1 - area / side**2
 
 
 def _on(device: torch.device, values: NDArray[Any]) -> Tensor:
@@ -118,10 +121,16 @@ def _on(device: torch.device, values: NDArray[Any]) -> Tensor:
     return torch.from_numpy(values).to(device, non_blocking=True)
 
 
-def _inside(side: int, lengths: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.bool_]:
-    """(batch, side): which pixels of a line a stretch of that length covers, at a random place that holds all of it."""
+def _stretches(side: int, lengths: NDArray[np.float64], rng: np.random.Generator) -> NDArray[np.float32]:
+    """(2, batch): first pixel, and the one behind the last, of stretches at random places of a line that holds them."""
     whole = np.round(lengths)
     first = np.floor(rng.random(len(lengths)) * (side - whole + 1))
-    at = np.arange(side)
-    covered: NDArray[np.bool_] = (at >= first[:, None]) & (at < (first + whole)[:, None])
+    return np.stack([first, first + whole]).astype(np.float32)
+
+
+def _inside(side: int, stretches: NDArray[np.float32], device: torch.device) -> Tensor:
+    """(batch, side): which pixels of a line each covers; made there, as only so little is copied without waiting."""
+    first, behind = _on(device, stretches)[:, :, None]
+    at = torch.arange(side, device=device)
+    covered: Tensor = (at >= first) & (at < behind)
     return covered

@@ -121,6 +121,9 @@ def training_flops(model: nn.Module, image_sizes: Iterable[int], *, name: str) -
     """
     # Without gradients: torch's counter fails on a module that is given a view of a parameter, as in attention pooling.
     shapes_only = copy.deepcopy(model).to("meta").train().requires_grad_(False)
+    for module in shapes_only.modules():
+        if isinstance(module, nn.SyncBatchNorm):  # in training it wants a GPU, and other ranks
+            module.eval()
     flops: dict[int, float] = {}
     failed: dict[int, str] = {}
     for size in sorted(image_sizes):

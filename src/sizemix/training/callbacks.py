@@ -21,9 +21,11 @@ from sizemix.callbacks.progress import SizeProgressBar
 from sizemix.callbacks.rank_statistics import RankStatistics
 from sizemix.callbacks.size_scheduler import SizeScheduler
 from sizemix.callbacks.stay_stopped import StayStopped
+from sizemix.callbacks.step_figures import StepFigures
 from sizemix.callbacks.throughput import Throughput
 from sizemix.callbacks.time_limit import TimeLimit
 from sizemix.callbacks.unreadable import SharedUnreadable
+from sizemix.checkpointing.best import BestCheckpoint
 from sizemix.checkpointing.last import LastCheckpoint
 from sizemix.data.sources import DataSource
 from sizemix.errors import UserError
@@ -107,6 +109,7 @@ def run_callbacks(
         *_early_stopping(config, val_metric),
         RankStatistics(synchronise=config.trainer.sync_batchnorm),
         ExpectedEnd(timer),
+        StepFigures(),
         Throughput(),
         data_wait,
         SharedUnreadable(),
@@ -120,8 +123,8 @@ def run_callbacks(
     return RunCallbacks(every, timer, best, last, data_wait)
 
 
-def _best(folder: RunFolder, val_metric: str) -> ModelCheckpoint:
-    return ModelCheckpoint(
+def _best(folder: RunFolder, val_metric: str) -> BestCheckpoint:
+    return BestCheckpoint(
         dirpath=folder.checkpoints,
         filename="best",
         monitor=val_metric,
@@ -161,6 +164,11 @@ def finetuning_of(config: DictConfig) -> Finetuning | None:
         raise UserError(
             f"training.train_only_part: expected training.train_only with {training.train_only_part}, got none; say "
             "what trains in that part, as head_and_last_norm."
+        )
+    if config.trainer.max_epochs < 2:
+        raise UserError(
+            "training.train_only_part: expected trainer.max_epochs of at least 2, as a part of them trains all, got "
+            f"{config.trainer.max_epochs}; train for longer, or leave it out."
         )
     return Finetuning(last_epochs(training.train_only_part, config.trainer.max_epochs), training.train_only_lr_factor)
 

@@ -7,13 +7,12 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.plugins import MixedPrecision
-from pytorch_lightning.utilities.types import STEP_OUTPUT, OptimizerLRSchedulerConfig
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric
 from torchmetrics.classification import MulticlassAccuracy
 
-from sizemix.callbacks.logged import is_logged
 from sizemix.data.batches import NOT_SHOWN, Batch
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.data.preprocessing import Preprocessing
@@ -109,17 +108,8 @@ class ImageClassifier(pl.LightningModule):
         loss = F.cross_entropy(
             self(batch.images), batch.targets, weight=self._class_weights, label_smoothing=self._label_smoothing
         )
-        self._lr_of_step = max(group["lr"] for group in self.trainer.optimizers[0].param_groups)
         factor = batch_factor(self._loss_scale, self._batch_ratio())
         return {"loss": loss * factor, "cross_entropy": loss.detach()}
-
-    def on_train_batch_end(self, outputs: STEP_OUTPUT, batch: Batch, batch_idx: int) -> None:
-        """Logs cross-entropy and learning rate of the step."""
-        if is_logged(self.trainer, batch_idx):
-            assert isinstance(outputs, Mapping)
-            self.log("train/loss", outputs["cross_entropy"], batch_size=len(batch.targets))
-            # On the CPU, as Lightning would copy a plain number to the device and wait for it.
-            self.log("train/lr", torch.tensor(self._lr_of_step), batch_size=len(batch.targets))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Top-1, balanced accuracy and loss at the validation size."""
@@ -131,8 +121,8 @@ class ImageClassifier(pl.LightningModule):
         self.log(self._balanced_metric, self.val_balanced)
         self.log("val/loss", self.val_loss)
 
-    def on_train_epoch_start(self) -> None:
-        """Keeps the statistics of layers that do not train."""
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Keeps the statistics of layers that do not train; at every step, as a run may go on within an epoch."""
         for norm in self._frozen_norms:
             norm.eval()
 

@@ -3,15 +3,17 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from inspect import signature
 from typing import Any, Literal, Protocol
 
+import torch
 from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
 from torch import nn
-from torch.optim import Optimizer
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from sizemix.errors import UserError
 from sizemix.sizes.plan import SizePlan
+
+_OTHER_KERNELS = {"fused", "foreach", "differentiable"}
 
 BatchScaling = Literal["none", "sqrt", "linear"]
 
@@ -142,8 +144,9 @@ def build_optimizer(model: nn.Module, settings: Mapping[str, Any], *, fused: boo
     Args:
         model: whose parameters to optimise.
         settings: arguments of timm.optim.create_optimizer_v2, such as opt, lr, weight_decay, momentum.
-        fused: whether one kernel updates all parameters where torch has one for the optimizer and settings say
-            nothing else; not for gradients that are still scaled for fp16, as such a step unscales them itself.
+        fused: whether one kernel updates all parameters where torch has one for the optimizer on every device and
+            settings say nothing else; not for gradients that are still scaled for fp16, as such a step unscales them
+            itself.
 
     Raises:
         UserError: an unknown optimizer, or a setting it does not take.
@@ -153,15 +156,33 @@ def build_optimizer(model: nn.Module, settings: Mapping[str, Any], *, fused: boo
         raise UserError(
             f"recipe.optimizer.opt: expected a name of timm's optimizers, such as sgd, momentum or adamw, got {name!r}."
         )
-    if fused and "fused" in signature(get_optimizer_class(name, bind_defaults=False)).parameters:
-        settings = {"fused": True} | dict(settings)
     try:
+        if fused and not _OTHER_KERNELS & set(settings) and _has_fused_kernel(name, settings):
+            settings = {**settings, "fused": True}
         optimizer = create_optimizer_v2(model, **settings)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RuntimeError, ImportError, AssertionError) as error:
         raise UserError(f"recipe.optimizer: {name} does not take {dict(settings)}: {error}.") from error
     for group in optimizer.param_groups:
         group["lr"] *= group.pop("lr_scale", 1.0)  # of layer decay, which timm leaves to its own schedulers
+    if isinstance(optimizer, SGD):
+        _begin_momentum(optimizer)
     return optimizer
+
+
+def _has_fused_kernel(name: str, settings: Mapping[str, Any]) -> bool:
+    kind = get_optimizer_class(name, bind_defaults=False)
+    return kind in (Adam, AdamW) or (kind is SGD and not settings.get("dampening"))
+
+
+def _begin_momentum(optimizer: SGD) -> None:
+    """Zeros are what no momentum yet comes to; a fused step wants all parameters or none to have it begun.
+
+    A network may leave some out of its first steps.
+    """
+    for group in optimizer.param_groups:
+        if group["fused"] and group["momentum"]:
+            for parameter in group["params"]:
+                optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def _rise(progress: float, warmup: float) -> float:
