@@ -12,6 +12,8 @@ from sizemix.training.instantiate import instantiate, without
 if TYPE_CHECKING:
     from sizemix.data.sources import DataSource
 
+_FOR_OTHERS = ("base_size", "eval_sizes", "size_multiple", "calibration_transform", "num_workers")
+
 
 @dataclass(frozen=True)
 class Images:
@@ -38,7 +40,7 @@ def size_schedule(config: DictConfig) -> SizeSchedule:
 
 def source_settings(config: DictConfig) -> DictConfig:
     """What data._target_ is called with: every key of the group that is not for others."""
-    return without(config.data, "base_size", "eval_sizes", "size_multiple", "num_workers")
+    return without(config.data, *_FOR_OTHERS)
 
 
 def count_images(config: DictConfig) -> Images:

@@ -35,7 +35,6 @@ from sizemix.runs.lock import take_lock
 from sizemix.training.assembly import Run, assemble
 from sizemix.training.ending import Ending
 from sizemix.training.evaluating import evaluate_run
-from sizemix.training.host_memory import keep_freed_memory
 from sizemix.training.instantiate import plain
 from sizemix.training.launch import host_own_ranks, join_ranks
 from sizemix.training.lifeline import Lifeline
@@ -104,8 +103,6 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
 
 def _train_and_evaluate(config: DictConfig, folder: RunFolder, ending: Ending, console: Console) -> None:
     run = assemble(config, folder)
-    if run.trainer.strategy.root_device.type == "cpu":
-        keep_freed_memory()
     ending.lifeline.last_wish = lambda: close(run.loggers, exit_code=1)
     with opened(run.loggers, required=not folder.last_checkpoint.exists()):
         _carry_through(run, config, folder, ending, console)
