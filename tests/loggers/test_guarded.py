@@ -79,7 +79,7 @@ def test_a_logger_that_fails_is_told_once_and_left_alone(guarded, noting, capsys
     guarded.log_metrics({"train/loss": 0.5}, step=3)
     assert noting.rows == []
     assert capsys.readouterr().err == (
-        "sizemix: Noting failed (OSError: No space left on device); the run goes on without it, and metrics.csv has "
+        "sizemix: Noting failed (OSError: No space left on device); the run goes on without it, and its folder has "
         "every figure.\n"
     )
 
