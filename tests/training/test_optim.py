@@ -100,10 +100,10 @@ def test_a_learning_rate_schedule_keeps_the_ratio_between_layers():
         schedule.step()
 
 
-def stepped(opt, *, fused):
+def stepped(settings, *, fused):
     torch.manual_seed(0)
     net = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Tanh(), nn.Flatten(), nn.Linear(36, 2))
-    optimizer = build_optimizer(net, {"opt": opt, "lr": 0.1, "weight_decay": 0.01}, fused=fused)
+    optimizer = build_optimizer(net, {"lr": 0.1, "weight_decay": 0.01, **settings}, fused=fused)
     for _ in range(3):
         net(torch.randn(2, 3, 5, 5)).square().sum().backward()
         optimizer.step()
@@ -112,9 +112,15 @@ def stepped(opt, *, fused):
 
 @pytest.mark.parametrize(("opt", "has_one"), [("momentum", True), ("adamw", True), ("lamb", False)])
 def test_one_kernel_updates_all_parameters_where_torch_has_one_and_to_the_same_values(opt, has_one):
-    optimizer, parameters = stepped(opt, fused=True)
+    optimizer, parameters = stepped({"opt": opt}, fused=True)
     assert bool(optimizer.defaults.get("fused")) is has_one
-    torch.testing.assert_close(parameters, stepped(opt, fused=False)[1])
+    torch.testing.assert_close(parameters, stepped({"opt": opt}, fused=False)[1])
+
+
+def test_a_damped_momentum_begins_as_torch_begins_it():
+    damped = {"opt": "momentum", "momentum": 0.9, "dampening": 0.5}
+    _, asked_for = stepped({**damped, "fused": True}, fused=False)
+    torch.testing.assert_close(asked_for, stepped(damped, fused=False)[1])
 
 
 def test_whoever_asks_for_no_fused_optimizer_gets_none():

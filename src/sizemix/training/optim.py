@@ -180,7 +180,7 @@ def _begin_momentum(optimizer: SGD) -> None:
     A network may leave some out of its first steps.
     """
     for group in optimizer.param_groups:
-        if group["fused"] and group["momentum"]:
+        if group["fused"] and group["momentum"] and not group["dampening"]:
             for parameter in group["params"]:
                 optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
