@@ -53,3 +53,17 @@ def test_a_mistake_is_one_sentence(arguments, message):
     with pytest.raises(UserError, match=message) as caught:
         compose(arguments)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "transform"),
+    [
+        ([], "test"),
+        (["data=cifar10", "data.root=."], "train"),
+        (["data=cifar10", "data.root=.", "evaluation.calibration_transform=test"], "test"),
+    ],
+)
+def test_how_images_are_shown_for_recalibration_belongs_to_the_data_unless_evaluation_says_otherwise(
+    options, transform
+):
+    assert compose(options).evaluation.calibration_transform == transform
