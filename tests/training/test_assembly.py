@@ -5,6 +5,10 @@ from timm.layers import DropPath
 from torch.nn import functional as F
 
 from sizemix.callbacks.gradient_smoothing import GradientSmoothing
+from sizemix.callbacks.size_scheduler import SizeScheduler
+from sizemix.callbacks.step_figures import StepFigures
+from sizemix.callbacks.throughput import Throughput
+from sizemix.callbacks.time_limit import TimeLimit
 from sizemix.errors import UserError
 from sizemix.models.backbone import build_backbone
 from sizemix.runs.folder import RunFolder
@@ -198,3 +202,12 @@ def test_the_optimizer_is_fused_where_its_gradients_may_be_clipped_before_it(ass
 def test_a_part_of_one_epoch_cannot_train_all(assembled):
     with pytest.raises(UserError, match=r"expected trainer\.max_epochs of at least 2"):
         assembled("training.train_only=head", "training.train_only_part=0.5", "trainer.max_epochs=1")
+
+
+def test_the_time_limit_is_looked_at_before_any_figure_of_the_step_is_logged(assembled):
+    """Lightning logs the step in which it is told to stop, with whatever was logged last."""
+    callbacks = assembled("trainer.max_time=00:00:10:00").trainer.callbacks
+    (limit,) = [at for at, callback in enumerate(callbacks) if isinstance(callback, TimeLimit)]
+    logging = (SizeScheduler, GradientSmoothing, StepFigures, Throughput)
+    assert all(at > limit for at, callback in enumerate(callbacks) if isinstance(callback, logging))
+    assert sum(isinstance(callback, logging) for callback in callbacks) == len(logging)

@@ -131,8 +131,10 @@ def test_a_rank_that_does_not_end_is_not_left_behind(monkeypatch, sleeper):
     assert sleeper.wait(timeout=5) == -signal.SIGKILL
 
 
-def test_a_sentence_is_one_write_so_that_no_traceback_gets_between_its_words_and_its_end(monkeypatch):
+def test_a_sentence_is_one_write_so_that_no_traceback_gets_between_its_words_and_its_end(ranks, exits, monkeypatch):
     writes = []
     monkeypatch.setattr(sys.stderr, "write", writes.append)
-    lifeline.say("\nsizemix: rank 1 ended: killed by SIGKILL")
-    assert writes == ["\nsizemix: rank 1 ended: killed by SIGKILL\n"]
+    ranks[0].share("")
+    ranks[1].fail("it broke", 3)
+    assert [exits.get(timeout=5), exits.get(timeout=5)] == [3, 3]
+    assert writes == ["\nsizemix: rank 1 ended: it broke\n"]
