@@ -15,6 +15,7 @@ from sizemix.runs.folder import RunFolder
 from sizemix.sizes.spending import spending
 from sizemix.training.assembly import assemble
 from sizemix.training.run import fit
+from sizemix.training.unprofiled import Unprofiled
 
 _QUICK = ("data.train_images=100", "trainer.enable_progress_bar=false", "trainer.accelerator=cpu")
 
@@ -197,6 +198,13 @@ def test_the_optimizer_is_fused_where_its_gradients_may_be_clipped_before_it(ass
     run = assembled(*options, "sizes=fixed", "sizes.base_size=12", "trainer.max_epochs=1", "data.num_workers=0")
     run.trainer.fit(run.model, datamodule=run.datamodule)
     assert bool(run.trainer.optimizers[0].defaults["fused"]) is fused
+
+
+def test_the_trainers_hooks_are_measured_where_somebody_asks_for_it(assembled):
+    assert isinstance(assembled().trainer.profiler, Unprofiled)
+    run = assembled("+trainer.profiler=simple", "trainer.max_epochs=1")
+    run.trainer.fit(run.model, datamodule=run.datamodule)
+    assert run.trainer.profiler.recorded_durations["[LightningModule]ImageClassifier.on_train_batch_start"]
 
 
 def test_a_part_of_one_epoch_cannot_train_all(assembled):

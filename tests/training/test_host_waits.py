@@ -10,7 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from sizemix.callbacks.gradient_smoothing import smooth_gradients
-from sizemix.data.batches import InMemoryBatches
+from sizemix.data.batches import Batch, InMemoryBatches
 from sizemix.data.mixing import Mixing
 from sizemix.data.request import TrainRequest
 from sizemix.runs.folder import RunFolder
@@ -110,6 +110,13 @@ def test_batches_are_made_on_a_gpu_without_waiting(pretended):
         mixed = mixing(batch, num_classes=5, seed=(item,))
         assert (mixed.images.device, mixed.images.shape) == (device, (20, 3, 12, 12))
         assert (mixed.targets.device, mixed.targets.shape) == (device, (20, 5))
+    assert not pretended.seen
+
+
+def test_batches_made_on_the_host_travel_without_waiting(pretended):
+    batch = Batch(torch.zeros(4, 3, 8, 8, dtype=torch.uint8), torch.zeros(4, dtype=torch.long), 8, item=3)
+    moved = batch.to(torch.device("cuda", 0))
+    assert (moved.images.device.type, moved.targets.device.type, moved.item) == ("cuda", "cuda", 3)
     assert not pretended.seen
 
 

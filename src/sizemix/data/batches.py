@@ -36,6 +36,12 @@ class Batch:
     item: int | None = None
     unreadable: tuple[str, ...] = ()
 
+    def to(self, device: torch.device) -> "Batch":
+        """The same on a device; a GPU fetches it by itself where it is pinned."""
+        on_its_own = device.type == "cuda"
+        images, targets = (part.to(device, non_blocking=on_its_own) for part in (self.images, self.targets))
+        return replace(self, images=images, targets=targets)
+
     def pinned(self) -> "Batch":
         """The same in page-locked memory, from which copies to a GPU need no thread to wait."""
         return replace(self, images=self.images.pin_memory(), targets=self.targets.pin_memory())

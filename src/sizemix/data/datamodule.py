@@ -175,10 +175,7 @@ class SizedDataModule(pl.LightningDataModule):
 
     def transfer_batch_to_device(self, batch: Batch | TrainRequest, device: torch.device, dataloader_idx: int) -> Batch:
         """Makes the batch here where its images live on the device, so that only the request had to travel."""
-        if isinstance(batch, TrainRequest):
-            return self._served.train(batch)
-        moved: Batch = super().transfer_batch_to_device(batch, device, dataloader_idx)
-        return moved
+        return self._served.train(batch) if isinstance(batch, TrainRequest) else batch.to(device)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
         """Bytes to normalised floats, on the device; a training batch is mixed there."""
@@ -251,13 +248,12 @@ class SizedDataModule(pl.LightningDataModule):
 
     def _ready(self, batch: Batch) -> Batch:
         self.unreadable.update(batch.unreadable)
-        return self._normalised(batch)
+        return self._normalised(batch.to(self._device))
 
     def _normalised(self, batch: Batch) -> Batch:
         mean, std = self._statistics
-        images = batch.images.to(mean.device).expand(-1, 3, -1, -1).sub(mean).div(std)
-        images = images.contiguous(memory_format=torch.channels_last)
-        return replace(batch, images=images, targets=batch.targets.to(mean.device))
+        images = batch.images.expand(-1, 3, -1, -1).sub(mean).div(std)
+        return replace(batch, images=images.contiguous(memory_format=torch.channels_last))
 
     @cached_property
     def _statistics(self) -> tuple[Tensor, Tensor]:

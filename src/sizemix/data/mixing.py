@@ -65,6 +65,8 @@ class Mixing:
             num_classes: width of the mixed targets.
             seed: what the draws depend on; no other batch of the run, on any rank, may have the same.
         """
+        if not (self.rescale or self.erasing or self.mixup or self.cutmix):
+            return batch  # before anything is drawn: a generator takes longer to make than a small step's loss
         rng = np.random.default_rng(seed)
         images = self._rescaled(batch.images, rng) if self.rescale else batch.images
         images = _erased(images, self.erasing, rng) if self.erasing else images

@@ -40,6 +40,7 @@ from sizemix.training.matching import kept_step_seconds, with_matched_length
 from sizemix.training.measured_steps import steps_on_device
 from sizemix.training.plan_inputs import images_of, plan_settings, size_schedule
 from sizemix.training.quiet import quieten
+from sizemix.training.unprofiled import Unprofiled
 
 
 @dataclass(frozen=True)
@@ -241,6 +242,7 @@ def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callba
     trainer = instantiate(
         without(config.trainer, "max_time", "sync_batchnorm"),  # which RankStatistics does
         "trainer",
+        profiler=config.trainer.get("profiler") or Unprofiled(),
         callbacks=callbacks,
         logger=loggers,
         plugins=[AtomicCheckpointIO(), cluster_environment()],
