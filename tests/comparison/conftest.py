@@ -42,6 +42,8 @@ def fake_run(tmp_path) -> Callable[..., Path]:
         new: bool = True,
         elapsed: bool = True,
         versions: Mapping[str, str] | None = None,
+        hardness: int = 99,
+        training_images: str = "def",
     ) -> Path:
         folder = tmp_path / name
         folder.mkdir(parents=True)
@@ -50,7 +52,7 @@ def fake_run(tmp_path) -> Callable[..., Path]:
         OmegaConf.save(config, folder / "config.yaml")
         write_plan_csv(plan, folder / "plan.csv")
         _write_metrics(folder / "metrics.csv", plan, validations, seconds if elapsed else None, config.sizes.base_size)
-        right = _right(accuracy, seed)
+        right = _right(accuracy, seed, hardness)
         if predictions:
             _write_predictions(folder / "predictions_test.npz", right)
         summary = {
@@ -78,6 +80,7 @@ def fake_run(tmp_path) -> Callable[..., Path]:
             summary |= {
                 "cost": [{"image_size": size, "gflops": 0.08 * size**2 / 28**2} for size in accuracy],
                 "data_fingerprint": "abc",
+                "training_fingerprint": training_images,
             }
         (folder / "summary.json").write_text(json.dumps(summary))
         return folder
@@ -132,9 +135,9 @@ def _write_metrics(file, plan, validations, seconds, val_size):
             writer.writerow([step, epoch, top1, *([] if seconds is None else [part * seconds])])
 
 
-def _right(accuracy, seed):
+def _right(accuracy, seed, hardness):
     """Which images are right, by size: mostly the same for all runs, as some images are harder than others."""
-    hardness = np.random.default_rng(99).random(IMAGES) + 0.1 * np.random.default_rng(seed).random(IMAGES)
+    hardness = np.random.default_rng(hardness).random(IMAGES) + 0.1 * np.random.default_rng(seed).random(IMAGES)
     ranks = np.argsort(np.argsort(hardness))
     return {size: ranks < round(IMAGES * share) for size, share in accuracy.items()}
 

@@ -32,14 +32,14 @@ def test_seeds_are_paired(fixed_and_mixed):
         28: "worse",
         40: "better",
     }
-    assert all(one.image_low < one.test.mean < one.image_high for one in versus.by_size)
+    assert all(one.over_images.low < one.test.mean < one.over_images.high for one in versus.by_size)
 
 
 def test_without_predictions_there_are_intervals_over_seeds_alone(fixed_and_mixed):
     comparison = compare([fixed_and_mixed(predictions=False)])
     (versus,) = comparison.others
     assert versus.at(16).verdict == "better"
-    assert versus.at(16).image_low is None
+    assert versus.at(16).over_images is None
     assert comparison.remarks == ("All runs: no predictions_test.npz, so intervals come from seeds alone.",)
 
 
@@ -47,7 +47,7 @@ def test_two_seeds_give_no_interval(fixed_and_mixed):
     (versus,) = compare([fixed_and_mixed(seeds=(0, 1))]).others
     assert {one.verdict for one in versus.by_size} == {"unclear"}
     assert versus.at(16).test.low is None
-    assert versus.at(16).image_low is None
+    assert versus.at(16).over_images is None
 
 
 def test_a_seed_that_one_arm_lacks_is_left_out_of_the_pairs(fixed_and_mixed, fake_run, tmp_path):
@@ -75,6 +75,17 @@ def test_runs_on_other_images_stand_aside(fixed_and_mixed, fake_run, tmp_path):
     assert {one.state for one in set_aside.values()} == {"unmatched"}
     assert "another data_fingerprint" in set_aside["digest"].reason
     assert "tested on 1,000 images of 3 classes, most others on" in set_aside["classes"].reason
+
+
+def test_runs_that_were_trained_on_other_images_are_another_arm(fake_run, tmp_path):
+    for seed in (0, 1):
+        for images in ("clean", "noisy"):
+            fake_run(f"{images}{seed}", _LEVEL, f"+data.root={images}", seed=seed, training_images=images)
+    arms = compare([tmp_path]).arms
+    assert [(arm.name, len(arm.runs)) for arm in arms] == [
+        ("training_images=clean", 2),
+        ("training_images=noisy", 2),
+    ]
 
 
 def test_the_same_run_twice_counts_once(fixed_and_mixed, fake_run, tmp_path):
@@ -113,6 +124,17 @@ def test_a_specialist_for_another_size_is_not_the_baseline(fake_run, tmp_path):
         summary.write_text(summary.read_text().replace('"image_size": 28, "steps"', '"image_size": 16, "steps"'))
     fake_run("z", _LEVEL, "sizes=fixed")
     assert compare([tmp_path]).baseline.name == "relative_size=1"
+
+
+@pytest.mark.parametrize(
+    "other", ["length_factor=1.29", "recipe.gradient_smoothing=true", "+augment.rescale=[0.5,1.0]"]
+)
+def test_a_missing_seed_makes_no_other_arm_the_baseline(fake_run, tmp_path, other):
+    for seed in (0, 1, 2):
+        fake_run(f"a{seed}", _LEVEL, "sizes=fixed", other, seed=seed)
+    for seed in (0, 1):
+        fake_run(f"b{seed}", _LEVEL, "sizes=fixed", seed=seed)
+    assert len(compare([tmp_path]).baseline.runs) == 2
 
 
 def test_one_arm_is_nothing_to_compare(fake_run, tmp_path):

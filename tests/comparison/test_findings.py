@@ -7,6 +7,7 @@ import pytest
 
 from sizemix.comparison.comparing import compare
 from sizemix.comparison.findings import findings, p_text, points, sentence_at
+from sizemix.comparison.statistics import Interval
 
 
 def told(comparison):
@@ -32,12 +33,48 @@ def test_no_worse_is_claimed_with_its_margin_or_not_at_all(fixed_and_mixed):
     assert verdict == "worse"
     assert re.fullmatch(
         r"At the base size of 28 px mixed is no worse within 0.5 points: not shown "
-        r"\(-1\.\d points, one-sided 95 % bound -[\d.]+\)\.",
+        r"\(-1\.\d points, one-sided 95 % bound over seeds and test images -[\d.]+\)\.",
         text,
     )
     verdict, text = told(compare([sweep], margin=0.05))["base size"]
     assert verdict == "shown"
     assert "no worse within 5.0 points: shown" in text
+
+
+def test_no_worse_needs_other_test_images_to_agree(fake_run, tmp_path):
+    for seed in range(3):  # the same accuracy, on quite other images
+        fake_run(f"f{seed}", {16: 0.6, 28: 0.8}, "sizes=fixed", seed=seed)
+        fake_run(f"m{seed}", {16: 0.8 + seed / 1000, 28: 0.8 + seed / 1000}, "sizes=mixed", seed=seed, hardness=7)
+    comparison = compare([tmp_path])
+    one, crossing = comparison.others[0].at(28), comparison.others[0].crossing
+    for difference in (one, crossing):
+        assert difference.test.lower_bound > -comparison.margin > difference.lower_bound
+        assert difference.lower_bound == difference.over_images.lower_bound
+    found = told(comparison)
+    assert found["base size"][0] == found["smaller size"][0] == "unclear"
+    assert (
+        "no worse within 0.5 points: not shown (0.1 points, one-sided 95 % bound over seeds and test"
+        in (found["base size"][1])
+    )
+    assert "no worse within 0.5 points: not shown" in found["smaller size"][1]
+
+
+def test_the_baselines_accuracy_is_that_of_the_seeds_in_common(fake_run, tmp_path):
+    for seed, top1 in enumerate((0.6, 0.6, 0.9)):
+        fake_run(f"f{seed}", {16: 0.5, 28: top1}, "sizes=fixed", seed=seed)
+        if seed < 2:
+            fake_run(f"m{seed}", {16: 0.61, 28: 0.62}, "sizes=mixed", seed=seed)
+    assert (
+        "mixed reaches fixed's accuracy at its base size of 28 px (60.0 %) in the mean already at 16"
+        in (told(compare([tmp_path]))["smaller size"][1])
+    )
+
+
+def test_one_run_of_the_baseline_proves_nothing_faster(fake_run, tmp_path):
+    fake_run("f", {28: 0.8}, "sizes=fixed", validations=(0.5, 0.8))
+    for seed in range(3):
+        fake_run(f"m{seed}", {28: 0.9}, "sizes=mixed", seed=seed, validations=(0.85, 0.9))
+    assert told(compare([tmp_path]))["reaching"][0] == "unclear"
 
 
 def test_too_few_seeds_claim_nothing(fixed_and_mixed):
@@ -108,7 +145,7 @@ def test_a_smaller_size_that_is_good_enough_is_told_with_its_cost_and_its_doubt(
     assert verdict == "shown"
     assert text == (
         "mixed reaches fixed's accuracy at its base size of 28 px (85.0 %) in the mean already at 24 px: 0.73 x the "
-        "inference compute (difference 0.2, 95 % interval 0.0 to 0.4; no worse within 0.5 points: shown)."
+        "inference compute (difference 0.2, 95 % interval -0.1 to 0.5; no worse within 0.5 points: shown)."
     )
 
 
@@ -149,7 +186,7 @@ def test_arms_that_were_validated_at_other_sizes_have_no_course_in_common(fake_r
 def test_an_interval_over_test_images_is_repeated_only_where_it_differs(fixed_and_mixed):
     versus = compare([fixed_and_mixed()]).others[0]
     one = versus.by_size[0]
-    same = replace(one, image_low=one.test.low, image_high=one.test.high)
+    same = replace(one, over_images=Interval(one.test.low, one.test.high, one.test.lower_bound))
     assert sentence_at(versus, same).endswith("3 paired seeds; over test images too).")
-    wider = replace(one, image_low=one.test.low - 0.01, image_high=one.test.high)
+    wider = replace(one, over_images=same.over_images._replace(low=one.test.low - 0.01))
     assert re.search(r"over test images too: \S+ to \S+\)\.$", sentence_at(versus, wider))

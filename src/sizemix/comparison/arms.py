@@ -80,8 +80,11 @@ def group_into_arms(records: Sequence[RunRecord]) -> tuple[list[Arm], list[SetAs
     """Arms in the order of their first run, and the runs that repeat another's arm and seed."""
     groups: list[tuple[dict[str, Any], dict[int, RunRecord]]] = []
     repeated: list[SetAside] = []
+    image_sets = {record.training_images for record in records} - {None}  # None: not recorded
     for record in records:
         options = _options_of_arm(record.config)
+        if len(image_sets) > 1 and record.training_images is not None:
+            options["data.training_images"] = record.training_images[:8]  # whatever their folders are called
         runs = next((runs for other, runs in groups if other == options), None)
         if runs is None:
             groups.append((options, runs := {}))
@@ -123,8 +126,9 @@ def with_baseline_first(arms: Sequence[Arm], wanted: str | None) -> list[Arm]:
 
     Args:
         arms: at least one.
-        wanted: its name or a part that no other name has; None: training at its base size alone, the one with most
-            runs and then with the base size of most arms, or else at another single size, or else the first arm.
+        wanted: its name or a part that no other name has; None: training at its base size alone, without
+            anything of mixed sizes, the one with most runs and then with the base size of most arms; or else at
+            another single size, or else the first arm.
 
     Raises:
         UserError: no arm, or several, of that name.
@@ -167,11 +171,17 @@ def _most_fixed(arms: Sequence[Arm]) -> Arm:
     base_sizes = Counter(arm.base_size for arm in arms)
     fixed = [arm for arm in arms if len(arm.runs[0].sizes) == 1]
 
-    def fitness(arm: Arm) -> tuple[bool, int, int]:
+    def fitness(arm: Arm) -> tuple[bool, bool, int, int]:
         at_base_size = arm.runs[0].sizes[0].image_size == arm.base_size  # and not a specialist for another
-        return at_base_size, len(arm.runs), base_sizes[arm.base_size]
+        return at_base_size, _is_plain(arm), len(arm.runs), base_sizes[arm.base_size]
 
     return max(fixed, key=fitness) if fixed else arms[0]
+
+
+def _is_plain(arm: Arm) -> bool:
+    """Nothing of mixed sizes put into training at one: their compute, their smoothing, their detail."""
+    of_mixed = (arm.options.get("recipe.gradient_smoothing") is True, arm.options.get("augment.rescale"))
+    return arm.options.get("length_factor", 1) == 1 and not any(of_mixed)
 
 
 def _named(arms: Sequence[Arm], wanted: str) -> Arm:

@@ -16,7 +16,7 @@ from sizemix.comparison.arms import (
 from sizemix.comparison.discovery import find_runs
 from sizemix.comparison.reading import read_run
 from sizemix.comparison.records import RunRecord, SetAside
-from sizemix.comparison.statistics import CONFIDENCE, PairedTest, bootstrap_intervals, holm, paired_test
+from sizemix.comparison.statistics import CONFIDENCE, Interval, PairedTest, bootstrap_intervals, holm, paired_test
 from sizemix.comparison.training import ComputeUnit, Reaching, Spent, compute_unit, final_accuracy, reaching, spent
 from sizemix.errors import UserError
 
@@ -24,46 +24,59 @@ DEFAULT_MARGIN = 0.005  # half a point
 
 
 @dataclass(frozen=True)
-class SizeDifference:
+class Difference:
+    """The test accuracy of an arm less that of the baseline.
+
+    Attributes:
+        test: over paired seeds.
+        over_images: the bootstrap's, over seeds and test images; None without predictions, or without the former.
+    """
+
+    test: PairedTest
+    over_images: Interval | None
+
+    @property
+    def lower_bound(self) -> float | None:
+        """One-sided, by seeds and, where they are known, by test images; None: not known."""
+        if self.test.lower_bound is None or self.over_images is None:
+            return self.test.lower_bound
+        return min(self.test.lower_bound, self.over_images.lower_bound)
+
+
+@dataclass(frozen=True)
+class SizeDifference(Difference):
     """An arm against the baseline at one test size.
 
     Attributes:
         image_size: pixels.
-        test: over paired seeds.
         adjusted_p: corrected for the number of sizes (Holm); None where there is no test.
-        image_low, image_high: the bootstrap's interval over seeds and test images; None without predictions.
     """
 
     image_size: int
-    test: PairedTest
     adjusted_p: float | None
-    image_low: float | None
-    image_high: float | None
 
     @property
     def verdict(self) -> str:
         """Better or worse, where neither other seeds nor other test images would say otherwise; else unclear."""
         if self.adjusted_p is None or self.adjusted_p >= 1 - CONFIDENCE:
             return "unclear"
-        if self.image_low is not None and self.image_high is not None and self.image_low <= 0 <= self.image_high:
+        if self.over_images is not None and self.over_images.low <= 0 <= self.over_images.high:
             return "unclear"
         return "better" if self.test.mean > 0 else "worse"
 
 
 @dataclass(frozen=True)
-class Crossing:
+class Crossing(Difference):
     """The smallest test size at which an arm is, in the mean, as good as the baseline at its base size.
 
     Attributes:
         image_size: pixels.
         accuracy: of the arm there, mean over the paired seeds.
-        test: of the arm there against the baseline at its base size, over paired seeds.
         relative_gflops: inference compute of an image against the baseline's at its base size; None where not recorded.
     """
 
     image_size: int
     accuracy: float
-    test: PairedTest
     relative_gflops: float | None
 
 
@@ -186,30 +199,32 @@ def _differences(pairs: _Pairs, sizes: Sequence[int]) -> tuple[SizeDifference, .
     tests = [paired_test([own.accuracy[size] - other.accuracy[size] for own, other in pairs]) for size in sizes]
     tested = [test.p_value for test in tests if test.p_value is not None]
     adjusted = iter(holm(tested))
-    of_images = _over_images(pairs, sizes) if len(tested) else {}
+    of_images = _over_images(pairs, [(size, size) for size in sizes]) if tested else {}
     return tuple(
-        SizeDifference(
-            size,
-            test,
-            None if test.p_value is None else next(adjusted),
-            *(of_images.get(size, (None, None)) if test.p_value is not None else (None, None)),
-        )
+        SizeDifference(test, None, size, None)
+        if test.p_value is None
+        else SizeDifference(test, of_images.get((size, size)), size, next(adjusted))
         for size, test in zip(sizes, tests, strict=True)
     )
 
 
-def _over_images(pairs: _Pairs, sizes: Sequence[int]) -> dict[int, tuple[float, float]]:
-    """The bootstrap's intervals by size; empty where a run has no predictions, or others' images."""
+def _over_images(pairs: _Pairs, places: Sequence[tuple[int, int]]) -> dict[tuple[int, int], Interval]:
+    """The bootstrap's intervals, by the arm's size and the baseline's.
+
+    Empty where a run has no predictions, or others' images.
+    """
     predictions = [run.predictions for pair in pairs for run in pair]
     known = [one for one in predictions if one is not None]
     if len(known) < len(predictions) or len({(one.image_digest, one.targets.tobytes()) for one in known}) > 1:
         return {}
-    common = [size for size in sizes if all(size in one.image_sizes for one in known)]
-    correct = np.array([[one.correct[one.image_sizes.index(size)] for size in common] for one in known], dtype=np.int8)
+    common = [place for place in places if all(size in one.image_sizes for size in place for one in known)]
     if not common:
         return {}
-    low, high = bootstrap_intervals(correct[0::2] - correct[1::2])
-    return {size: (float(low[place]), float(high[place])) for place, size in enumerate(common)}
+    correct = np.array(
+        [[one.correct[one.image_sizes.index(place[at % 2])] for place in common] for at, one in enumerate(known)],
+        dtype=np.int8,
+    )
+    return dict(zip(common, bootstrap_intervals(correct[0::2] - correct[1::2]), strict=True))
 
 
 def _crossing(pairs: _Pairs, arm: Arm, baseline: Arm) -> Crossing | None:
@@ -221,7 +236,9 @@ def _crossing(pairs: _Pairs, arm: Arm, baseline: Arm) -> Crossing | None:
         if test.mean >= 0:
             known = size in arm.gflops and base in baseline.gflops
             relative = arm.gflops[size] / baseline.gflops[base] if known else None
-            return Crossing(size, float(np.mean([own.accuracy[size] for own, _ in pairs])), test, relative)
+            over_images = None if test.p_value is None else _over_images(pairs, [(size, base)]).get((size, base))
+            accuracy = float(np.mean([own.accuracy[size] for own, _ in pairs]))
+            return Crossing(test, over_images, size, accuracy, relative)
     return None
 
 

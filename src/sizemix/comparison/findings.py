@@ -96,11 +96,12 @@ def _at_base_size(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
         return
     margin = points(comparison.margin)
     claim = f"At the base size of {one.image_size} px {versus.arm.name} is no worse within {margin} points"
-    if one.test.lower_bound is None:
+    if one.lower_bound is None:
         yield Finding(versus.arm.name, "base size", "unclear", f"{claim}: not known ({_evidence(one)}).")
         return
-    shown = is_no_worse(one.test.lower_bound, margin=comparison.margin)
-    detail = f"{points(one.test.mean)} points, one-sided {_SURE} bound {points(one.test.lower_bound)}"
+    shown = is_no_worse(one.lower_bound, margin=comparison.margin)
+    over = "seeds" if one.over_images is None else "seeds and test images"
+    detail = f"{points(one.test.mean)} points, one-sided {_SURE} bound over {over} {points(one.lower_bound)}"
     verdict = "shown" if shown else "worse" if one.verdict == "worse" else "unclear"
     yield Finding(versus.arm.name, "base size", verdict, f"{claim}: {'shown' if shown else 'not shown'} ({detail}).")
 
@@ -110,19 +111,21 @@ def _at_smaller_size(versus: Versus, comparison: Comparison) -> Iterator[Finding
     if base not in comparison.baseline.eval_sizes:
         return
     name, whose = versus.arm.name, f"{comparison.baseline.name}'s accuracy at its base size of {base} px"
-    whose += f" ({points(comparison.baseline.mean(base))} %)"
+    paired = [comparison.baseline.by_seed[seed].accuracy[base] for seed in versus.seeds]
+    whose += f" ({points(mean(paired))} %)"
     if crossing is None or crossing.image_size >= base:
         where = "at no test size" if crossing is None else f"from {crossing.image_size} px on, at no smaller size"
         yield Finding(name, "smaller size", "unclear", f"{name} reaches {whose} {where}.")
         return
     cost = "" if crossing.relative_gflops is None else f": {crossing.relative_gflops:.2f} x the inference compute"
     test = crossing.test
+    low, high = (test.low, test.high) if crossing.over_images is None else crossing.over_images[:2]
     sure = (
         f"difference {points(test.mean)}, no interval"
-        if test.low is None or test.high is None
-        else f"difference {points(test.mean)}, {_SURE} interval {points(test.low)} to {points(test.high)}"
+        if low is None or high is None
+        else f"difference {points(test.mean)}, {_SURE} interval {points(low)} to {points(high)}"
     )
-    within = test.lower_bound is not None and is_no_worse(test.lower_bound, margin=comparison.margin)
+    within = crossing.lower_bound is not None and is_no_worse(crossing.lower_bound, margin=comparison.margin)
     claim = f"no worse within {points(comparison.margin)} points: {'shown' if within else 'not shown'}"
     text = f"{name} reaches {whose} in the mean already at {crossing.image_size} px{cost} ({sure}; {claim})."
     yield Finding(name, "smaller size", "shown" if within else "unclear", text)
@@ -142,7 +145,7 @@ def _reaching(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
         return
     if not reaching.compute:
         text = f"{target} is never reached by {name}: its best validation is {points(reaching.best)} %."
-        yield Finding(name, "reaching", "worse" if reaching.num_runs >= MIN_PAIRS else "unclear", text)
+        yield Finding(name, "reaching", "worse" if _enough(versus) else "unclear", text)
         return
     amounts = [(reaching.compute, "training compute"), (reaching.seconds, "training time")]
     told = [f"{_spread(ratios)} x its {what}" for ratios, what in amounts if None not in ratios]
@@ -150,7 +153,7 @@ def _reaching(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
     missed = reaching.num_runs - len(reaching.compute)
     who = name if not missed else f"{len(reaching.compute)} of {reaching.num_runs} runs of {name}, never by the others,"
     own = _own_reaching(comparison.own_reaching, baseline)
-    yield Finding(name, "reaching", _faster(reaching, comparison), f"{target} is reached by {who}{when}{own}.")
+    yield Finding(name, "reaching", _faster(versus, reaching, comparison), f"{target} is reached by {who}{when}{own}.")
 
 
 def _own_reaching(own: Reaching | None, baseline: str) -> str:
@@ -158,12 +161,17 @@ def _own_reaching(own: Reaching | None, baseline: str) -> str:
     return f" ({baseline} itself first after {mean(known):.2f} x)" if known and mean(known) < 0.995 else ""
 
 
-def _faster(reaching: Reaching, comparison: Comparison) -> str:
+def _enough(versus: Versus) -> bool:
+    """Whether both arms have runs enough for a claim."""
+    return len(versus.seeds) >= MIN_PAIRS
+
+
+def _faster(versus: Versus, reaching: Reaching, comparison: Comparison) -> str:
     """Better: every run was there before any of the baseline's; worse: none was, at the baseline's whole compute."""
     own = comparison.own_reaching
     mine = [ratio for ratio in reaching.compute if ratio is not None]
     theirs = [1.0] if own is None else [1.0, *(ratio for ratio in own.compute if ratio is not None)]
-    if len(mine) < reaching.num_runs or reaching.num_runs < MIN_PAIRS:
+    if len(mine) < reaching.num_runs or not _enough(versus):
         return "unclear"
     if max(mine) < min(theirs):
         return "better"
@@ -197,8 +205,8 @@ def _evidence(one: SizeDifference) -> str:
         return f"{seeds}: no interval can be given" if few else f"{seeds} that do not differ: no interval can be given"
     interval = f"{points(test.low)} to {points(test.high)}"
     told = [f"{_SURE} interval {interval}", f"Holm-adjusted {p_text(one.adjusted_p)}", seeds]
-    if one.image_low is not None and one.image_high is not None:
-        over_images = f"{points(one.image_low)} to {points(one.image_high)}"
+    if one.over_images is not None:
+        over_images = f"{points(one.over_images.low)} to {points(one.over_images.high)}"
         told.append("over test images too" + ("" if over_images == interval else f": {over_images}"))
     return "; ".join(told)
 

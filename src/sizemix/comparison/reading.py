@@ -102,6 +102,7 @@ def _from_summary(
         seed=int(summary["seed"]),
         data=str(summary["data"]),
         test=(summary.get("data_fingerprint"), f"{curve[0]['num_images']:,} images of {len(classes)} classes"),
+        training_images=summary.get("training_fingerprint"),
         base_size=int(config["sizes.base_size"]),
         val_size=int(config["evaluation.val_size"]),
         accuracy={int(point["image_size"]): float(point[f"top1{suffix}"]) for point in curve},

@@ -74,6 +74,7 @@ class RunRecord:
         seed: of the run.
         data: what it calls its images.
         test: what tells other test images apart: number, classes and, where recorded, a digest.
+        training_images: a digest of the images it was trained on; None where not recorded.
         base_size: pixels.
         val_size: size of its validation, pixels.
         accuracy: test top-1 by image size, with recalibrated statistics where there are batch norms.
@@ -99,6 +100,7 @@ class RunRecord:
     seed: int
     data: str
     test: tuple[str | None, str]
+    training_images: str | None
     base_size: int
     val_size: int
     accuracy: Mapping[int, float]

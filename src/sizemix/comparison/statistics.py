@@ -6,6 +6,7 @@ Arrays of differences come in, fractions of 1 (arm minus baseline, seed by seed)
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,6 +15,19 @@ from scipy import stats
 CONFIDENCE = 0.95
 MIN_PAIRS = 3  # below, the spread of the seeds is not known well enough to say anything about it
 _CHUNK_BYTES = 2**25
+
+
+class Interval(NamedTuple):
+    """For a mean difference.
+
+    Attributes:
+        low, high: ends of the two-sided interval.
+        lower_bound: of the one-sided interval of the same confidence, for "no worse".
+    """
+
+    low: float
+    high: float
+    lower_bound: float
 
 
 @dataclass(frozen=True)
@@ -84,7 +98,7 @@ def is_no_worse(lower_bound: float, *, margin: float) -> bool:
 
 def bootstrap_intervals(
     differences: NDArray[np.int8], *, num_resamples: int = 2000, seed: int = 0, confidence: float = CONFIDENCE
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> list[Interval]:
     """Intervals of the mean differences over other seeds and other test images at once.
 
     Student's t with the standard error of a bootstrap (Efron & Tibshirani 1993, An Introduction to the Bootstrap,
@@ -100,7 +114,7 @@ def bootstrap_intervals(
         confidence: of the intervals.
 
     Returns:
-        Lower and upper ends, (sizes,) each.
+        One a size.
     """
     seeds, _, images = differences.shape
     of_seeds = differences.mean(2).var(0, ddof=1) / seeds
@@ -108,11 +122,14 @@ def bootstrap_intervals(
     scale = of_seeds**2 / (seeds - 1) + of_images**2 / (images - 1)
     freedom = np.where(scale > 0, (of_seeds + of_images) ** 2 / np.where(scale > 0, scale, 1), 1)
     error = bootstrap_errors(differences, num_resamples=num_resamples, seed=seed)
-    upper = (1 + confidence) / 2
-    of_seeds_alone = stats.t.ppf(upper, seeds - 1) * np.sqrt(of_seeds)
-    half_width = np.maximum(stats.t.ppf(upper, freedom) * error, of_seeds_alone)
-    mean = differences.mean((0, 2))
-    return mean - half_width, mean + half_width
+
+    def width(part: float) -> NDArray[np.float64]:
+        of_seeds_alone = stats.t.ppf(part, seeds - 1) * np.sqrt(of_seeds)
+        widest: NDArray[np.float64] = np.maximum(stats.t.ppf(part, freedom) * error, of_seeds_alone)
+        return widest
+
+    mean, half, one_sided = differences.mean((0, 2)), width((1 + confidence) / 2), width(confidence)
+    return [Interval(*map(float, ends)) for ends in zip(mean - half, mean + half, mean - one_sided, strict=True)]
 
 
 def bootstrap_errors(differences: NDArray[np.int8], *, num_resamples: int = 2000, seed: int = 0) -> NDArray[np.float64]:

@@ -84,7 +84,7 @@ class Split:
     @cached_property
     def fingerprint(self) -> str:
         """Names its images, their order and labels."""
-        digest = hashlib.sha256(repr((tuple(self.images.shape), self.crop_padding)).encode())
+        digest = hashlib.sha256(repr(tuple(self.images.shape)).encode())
         digest.update(self.images.numpy().tobytes())
         digest.update(self.targets.numpy().tobytes())
         return digest.hexdigest()
@@ -129,9 +129,10 @@ class ImageDataset:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Names all images, their order, labels and statistics."""
+        """Names all images, their order, labels, statistics and training's padding."""
         splits = [split.fingerprint for split in (self.train, self.val, self.test)]
-        return hashlib.sha256(repr((self.class_names, self.mean, self.std, splits)).encode()).hexdigest()
+        what = (self.class_names, self.mean, self.std, self.train.crop_padding, splits)
+        return hashlib.sha256(repr(what).encode()).hexdigest()
 
 
 def fashion_mnist(*, train_images: int | None = None, crop_padding: int = 3) -> ImageDataset:

@@ -59,7 +59,7 @@ def comparison_csv(comparison: Comparison) -> str:
     text = io.StringIO()
     columns = ["arm", "baseline", "image_size", "num_runs", "top1", "top1_std", "top1_min", "top1_max", *_FIGURES]
     columns += ["gflops", "paired_seeds", "difference", "low", "high", "lower_bound", "p_value", "holm_p_value"]
-    columns += ["image_low", "image_high", "verdict"]
+    columns += ["image_low", "image_high", "image_lower_bound", "verdict"]
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     against: dict[str, Versus | None] = {comparison.baseline.name: None}
@@ -114,7 +114,7 @@ def _row(arm: Arm, image_size: int) -> dict[str, Any]:
 
 
 def _tested(one: SizeDifference) -> dict[str, Any]:
-    test = one.test
+    test, over_images = one.test, one.over_images
     return {
         "paired_seeds": test.num_pairs,
         "difference": test.mean,
@@ -123,8 +123,7 @@ def _tested(one: SizeDifference) -> dict[str, Any]:
         "lower_bound": test.lower_bound,
         "p_value": test.p_value,
         "holm_p_value": one.adjusted_p,
-        "image_low": one.image_low,
-        "image_high": one.image_high,
+        **{f"image_{name}": end for name, end in ({} if over_images is None else over_images._asdict()).items()},
         "verdict": one.verdict,
     }
 
@@ -241,9 +240,9 @@ def _difference_row(one: SizeDifference) -> dict[str, str]:
         "size": f"{one.image_size} px",
         "difference": _signed(test.mean),
         "interval": _interval(test.low, test.high),
-        "images": _interval(one.image_low, one.image_high),
+        "images": "" if one.over_images is None else _interval(one.over_images.low, one.over_images.high),
         "p": "" if one.adjusted_p is None else p_text(one.adjusted_p).removeprefix("p ").removeprefix("= "),
-        "bound": "" if test.lower_bound is None else points(test.lower_bound),
+        "bound": "" if one.lower_bound is None else points(one.lower_bound),
         "verdict": one.verdict,
     }
 

@@ -71,6 +71,7 @@ def _summary(
             "best_top1": None if best is None else round(float(best), 6),
         },
         **evaluation_figures(evaluation),
+        "training_fingerprint": run.datamodule.dataset.train.fingerprint,
         "plan": {
             "fingerprint": plan.fingerprint,
             "steps": plan.num_steps,
