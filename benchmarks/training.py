@@ -65,13 +65,14 @@ def main() -> None:
         torch.set_num_threads(1)
     torch.backends.cudnn.benchmark = arguments.cudnn_benchmark
     quieten()
-    write_table = runpy.run_path(str(ROOT / "tools" / "tables.py"))["write_table"]
-    for part in arguments.parts:
-        if part in ("long", "small") and not setting.long_steps:
-            continue
+    tables = runpy.run_path(str(ROOT / "tools" / "tables.py"))
+    parts = [part for part in arguments.parts if part not in ("long", "small") or setting.long_steps]
+    for part in parts:
+        tables["check_place"](arguments.document, f"{setting.name}-{part}")
+    for part in parts:
         columns, rows = PARTS[part](setting, arguments.rounds)
-        write_table(arguments.document, f"{setting.name}-{part}", columns, rows)
         print("\n".join(" | ".join(row) for row in (columns, *rows)), flush=True)
+        tables["write_table"](arguments.document, f"{setting.name}-{part}", columns, rows)
     print(machine(setting, arguments.rounds))
 
 
@@ -231,8 +232,8 @@ def host_work(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
     step, alone = bare_step(tiny), lightning_alone(tiny)
 
     def others(run: Run) -> None:
+        seconds["Lightning alone"].append(alone(batches))  # first, as it empties torch's cache of GPU memory
         seconds["bare torch loop"].append(timed(tiny, step, batches))
-        seconds["Lightning alone"].append(alone(batches))
         seconds["our batches"].append(data_seconds(tiny, run, size))
 
     windows = turns(tiny, ("sizes=fixed", f"sizes.base_size={size}"), image_size=size, epochs=rounds + 1, others=others)

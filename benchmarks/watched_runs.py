@@ -15,6 +15,7 @@ import psutil
 import pytorch_lightning as pl
 import torch
 import torch._dynamo
+import torch._inductor.config
 
 from sizemix.checkpointing.signals import StopSignals
 from sizemix.checkpointing.stopping import StopBehindStep
@@ -213,8 +214,9 @@ def now(device: str) -> float:
 
 
 def start_counting(device: str) -> None:
-    """Forgets the memory and the compiled graphs of earlier runs."""
+    """Forgets the memory and the compiled graphs of earlier runs, those on disk too."""
     gc.collect()
+    torch._inductor.config.force_disable_caches = True
     torch._dynamo.reset()
     torch._dynamo.utils.counters.clear()
     if device == "cuda":

@@ -20,11 +20,13 @@ from sizemix.training.plan_inputs import Images
 DOCS = Path(__file__).parents[1] / "docs" / "methods.md"
 IMAGENET = ("data=imagenet", "data.root=.", "model=resnet50", "recipe.base_batch_size=256", "trainer.max_epochs=90")
 CIFAR = ("data=cifar10", "data.root=.", "model=resnet44_cifar", "recipe.base_batch_size=64", "trainer.max_epochs=200")
+FURTHER = {"finetuned": ("training.train_only=head_and_last_norm", "training.train_only_part=0.125")}
 COLUMNS = ("sizes=", "budget", "size: % of images, batch x copies", "mean side", "rms side", "steps / epoch", "compute",
            "source")  # fmt: skip
 
 SOURCES = {
     "alternating": "He et al. 2014 (1406.4729): 180 and 224 px, as with sizes.multiple_of=4",
+    "finetuned": "FixRes, Touvron et al. 2019 (1906.06423): the last eighth at 8/7 of the size",
     "fixed": "",
     "mixed": "the paper's mean 224, around the base size",
     "mixed_cifar": "the authors' CIFAR regime",
@@ -49,7 +51,7 @@ def main() -> int:
 def planned(choice: str) -> tuple[SizePlan, str]:
     """The plan of a choice, and its budget."""
     arguments, images = (CIFAR, Images(50_000, 10)) if choice == "mixed_cifar" else (IMAGENET, Images(1_281_167, 1000))
-    config = compose([*arguments, f"sizes={choice}"])
+    config = compose([*arguments, f"sizes={choice}", *FURTHER.get(choice, ())])
     return forecast(config, images, probe=False).plan, config.sizes.budget
 
 

@@ -64,6 +64,33 @@ def test_optuna_searches_on_validation_images(tmp_path):
     assert f"best_value: {max(summary['validation']['final_top1'] for summary in found)}" in results
 
 
+@pytest.mark.slow
+def test_a_search_goes_on_behind_trials_that_fail(tmp_path):
+    search = ("experiment=search_lr", "arm=fixed", "hydra.sweeper.n_trials=4")
+    done, folder = sweep(tmp_path, *search, "recipe.label_smoothing=choice(0.0,2.0)")
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    failed = len(list(folder.glob("*/failure.txt")))
+    assert 0 < failed == 4 - len(summaries(folder))
+    assert f"{failed} of the jobs failed" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_search_without_a_trial_that_works_says_so(tmp_path):
+    search = ("experiment=search_lr", "arm=fixed", "hydra.sweeper.n_trials=2", "recipe.label_smoothing=2")
+    done, _ = sweep(tmp_path, *search)
+    assert (done.returncode, "Traceback" in done.stderr) == (2, False), done.stderr
+    assert "2 of the jobs failed" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_search_proposes_what_it_has_found_again(tmp_path):
+    sweep(tmp_path, "experiment=search_lr", "arm=fixed", "hydra.sweeper.n_trials=1")
+    done, folder = sweep(tmp_path, "experiment=search_lr", "arm=fixed", "hydra.sweeper.n_trials=2")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished already") == 1
+    assert len(summaries(folder)) == 2
+
+
 def test_experiments_with_launchers_and_searches_are_listed_too(tmp_path):
     done, _ = sweep(
         tmp_path,

@@ -193,6 +193,16 @@ def test_a_sweep_is_resumed_from_anywhere_whatever_its_folder_is_called(runs, tm
     assert runs.started == names(1)
 
 
+def test_jobs_may_stand_deeper_than_the_sweep(runs, capsys):
+    deep = (*_SWEEP, "hydra.sweep.dir=here", "hydra.sweep.subdir='${sizes._target_}/${seed}'")
+    runs.codes = {"1": 1}
+    assert train.main(deep) == 2
+    assert "2 of the jobs failed (" in capsys.readouterr().err
+    runs.started, runs.codes = [], {}
+    assert train.main(deep) == 0
+    assert runs.started == ["1", "1"]
+
+
 def test_a_failure_that_has_been_mended_counts_no_longer(runs):
     runs.codes = dict.fromkeys(names(2), 1)
     assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 2
@@ -216,6 +226,17 @@ def test_what_may_change_when_a_run_goes_on_does_not_make_it_another(runs, tmp_p
     runs.started = []
     assert train.main([*_SWEEP, "data.num_workers=1", "checkpoint.every_minutes=1", "hydra.sweep.dir=here"]) == 0
     assert runs.started == []
+
+
+def test_a_job_that_goes_on_does_so_with_what_was_changed(runs, tmp_path):
+    runs.codes = dict.fromkeys(names(1), 1)
+    assert train.main([*_SWEEP, "hydra.sweep.dir=here"]) == 2
+    runs.codes = {}
+    changed = ("evaluation.batch_size=50", "data.num_workers=1", "checkpoint.every_minutes=1")
+    assert train.main([*_SWEEP, *changed, "hydra.sweep.dir=here"]) == 0
+    done, gone_on = (RunFolder(tmp_path / "here" / name).config() for name in names(0, 1))
+    assert (gone_on.evaluation.batch_size, gone_on.data.num_workers, gone_on.checkpoint.every_minutes) == (50, 1, 1)
+    assert done.evaluation.batch_size == 250
 
 
 def test_a_folder_with_another_run_is_refused_with_what_differs(runs, capsys):

@@ -6,10 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
-from sizemix.comparison.discovery import find_runs
 from sizemix.comparison.reading import read_run
 from sizemix.comparison.records import RunRecord, SetAside
 from sizemix.errors import UserError
+from sizemix.runs.discovery import find_runs
 
 _ACCURACY = {16: 0.7, 28: 0.9}
 

@@ -5,7 +5,6 @@ what they have in common: sweep.json says what was asked for, a job's failure.tx
 """
 
 import json
-import math
 import os
 import re
 import signal
@@ -30,10 +29,11 @@ from sizemix.cli.folders import is_new, made_by_hydra, note_new, remove_empty_on
 from sizemix.cli.options import RESUMABLE
 from sizemix.errors import UserError
 from sizemix.runs.atomic import write_atomically
+from sizemix.runs.discovery import FAILURE, runs_below
 from sizemix.runs.folder import RunFolder
 from sizemix.runs.lock import Lock, take_lock
 
-_RECORD, _LOCK, _FAILURE = "sweep.json", "sweep.lock", "failure.txt"
+_RECORD, _LOCK = "sweep.json", "sweep.lock"
 # What follows from a run's id, and from the sweep's folder, which may have been moved.
 _NOT_THE_RUN = ("run_id", "logger.additional.id", "logger.additional.group")
 _HYDRAS = "multirun.yaml"  # its own record of a sweep
@@ -48,7 +48,7 @@ class SweepRecord(Callback):
         folder = Path(config.hydra.sweep.dir)
         note_new(folder)
         lock = _locked(folder)
-        for failure in folder.glob(f"*/{_FAILURE}"):
+        for failure in _failures(folder).values():
             failure.unlink()
         _begun.append((folder, lock))
         _write_record(folder, [argument for argument in sys.argv[1:] if not _names_folder(argument)], finished=False)
@@ -100,6 +100,9 @@ def carry_out(arguments: Sequence[str]) -> int:
         except (HydraException, OmegaConfBaseException):
             _take_back()
             raise
+        except ValueError:  # Optuna's, where not one trial has come to its end
+            if not (_begun and _failures(_begun[-1][0])):
+                raise
     if not _begun:  # Hydra has shown something else
         return 0
     folder, lock = _begun.pop()
@@ -140,9 +143,9 @@ def arguments_to_resume(path: str) -> list[str] | None:
 
 
 def _conclude(folder: Path) -> int:
-    failures = {str(file.parent.relative_to(folder)): file.read_text() for file in sorted(folder.glob(f"*/{_FAILURE}"))}
+    failures = _failures(folder)
     if failures:
-        reasons = "; ".join(f"{name}: {reason.rstrip('.')}" for name, reason in failures.items())
+        reasons = "; ".join(f"{name}: {file.read_text().rstrip('.')}" for name, file in failures.items())
         raise UserError(
             f"{len(failures)} of the jobs failed ({reasons}); resume={folder} does what is missing, and with other "
             f"values the whole command with hydra.sweep.dir={folder} does."
@@ -152,21 +155,27 @@ def _conclude(folder: Path) -> int:
     return 0
 
 
-def _job(config: DictConfig) -> float:
+def _failures(folder: Path) -> dict[str, Path]:
+    """The files that say why jobs failed, by the job's place in the sweep."""
+    files = {str(place.relative_to(folder)): place / FAILURE for place in runs_below(folder)}
+    return {name: file for name, file in files.items() if file.is_file()}
+
+
+def _job(config: DictConfig) -> float | None:
     """Carries out one job of the sweep; Hydra has changed nothing but the configuration.
 
     Returns:
-        What a search maximises: the final accuracy on validation images; nan where the job failed.
+        What a search maximises: the final accuracy on validation images; None where the job failed.
     """
     settings = HydraConfig.get()
     place = Path(settings.runtime.output_dir)
-    failure = place / _FAILURE
+    sweep, failure = Path(settings.sweep.dir), place / FAILURE
     try:
-        config = _of_sweep(prepared(config, settings.overrides.task), Path(settings.sweep.dir))
-        folder = _folder_for(config, place)
+        config = _of_sweep(prepared(config, settings.overrides.task), sweep)
+        folder = _folder_for(config, place, sweep)
     except UserError as error:
         failure.write_text(str(error))
-        return math.nan
+        return None
     done = f", finished already: {folder.path}" if folder.finished else ""
     print(f"Job {settings.job.num}: {' '.join(settings.overrides.task)}{done}", flush=True)
     if done:
@@ -176,7 +185,7 @@ def _job(config: DictConfig) -> float:
         failure.write_text(
             signal.Signals(-code).name if code < 0 else f"exit code {code}, the output of the sweep says why"
         )
-        return math.nan
+        return None
     return _validation_top1(folder)
 
 
@@ -199,12 +208,13 @@ def _validation_top1(folder: RunFolder) -> float:
     return float(json.loads(folder.summary_file.read_text())["validation"]["final_top1"])
 
 
-def _folder_for(config: DictConfig, place: Path) -> RunFolder:
+def _folder_for(config: DictConfig, place: Path, sweep: Path) -> RunFolder:
     """The run of this configuration in the sweep, or a new one."""
     wanted = _comparable(config)
-    for file in [place / "config.yaml", *sorted(place.parent.glob("*/config.yaml"))]:
-        if file.exists() and _comparable(RunFolder(file.parent).config()) == wanted:
-            return RunFolder(file.parent)
+    for folder in map(RunFolder, [place, *runs_below(sweep)]):
+        if folder.config_file.exists() and _comparable(folder.config()) == wanted:
+            _take_over(config, folder)
+            return folder
     if (place / "config.yaml").exists():
         there = _comparable(RunFolder(place).config())
         differing = ", ".join(sorted(name for name in {*wanted, *there} if wanted.get(name) != there.get(name)))
@@ -213,6 +223,16 @@ def _folder_for(config: DictConfig, place: Path) -> RunFolder:
             "elsewhere by hydra.sweep.dir=FOLDER"
         )
     return RunFolder.create(place, config)
+
+
+def _take_over(config: DictConfig, folder: RunFolder) -> None:
+    """What may change when a run goes on is as it is asked for now."""
+    kept = folder.config()
+    for name in RESUMABLE:
+        if OmegaConf.select(kept, name) != OmegaConf.select(config, name):
+            OmegaConf.update(kept, name, OmegaConf.select(config, name))
+    if not folder.finished:
+        folder.save_config(kept)
 
 
 def _comparable(config: DictConfig) -> dict[str, Any]:

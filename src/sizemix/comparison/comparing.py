@@ -13,12 +13,12 @@ from sizemix.comparison.arms import (
     with_baseline_first,
     without_other_data,
 )
-from sizemix.comparison.discovery import find_runs
 from sizemix.comparison.reading import read_run
 from sizemix.comparison.records import RunRecord, SetAside
 from sizemix.comparison.statistics import CONFIDENCE, Interval, PairedTest, bootstrap_intervals, holm, paired_test
 from sizemix.comparison.training import ComputeUnit, Reaching, Spent, compute_unit, final_accuracy, reaching, spent
 from sizemix.errors import UserError
+from sizemix.runs.discovery import find_runs
 
 DEFAULT_MARGIN = 0.005  # half a point
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from sizemix.errors import UserError
 
-_CONFIG, _FAILURE = "config.yaml", "failure.txt"
+FAILURE = "failure.txt"  # in a job's place: why it did not end as it should
+_CONFIG = "config.yaml"
 
 
 def find_runs(paths: Sequence[str | Path]) -> list[Path]:
@@ -26,17 +27,18 @@ def find_runs(paths: Sequence[str | Path]) -> list[Path]:
                 f"expected folders with runs, got {path}, which is no folder; runs stand under outputs/ and multirun/."
             )
         known = {folder.resolve() for folder in found}
-        found |= dict.fromkeys(folder for folder in _below(path) if folder.resolve() not in known)
+        found |= dict.fromkeys(folder for folder in runs_below(path) if folder.resolve() not in known)
     if not found:
         names = ", ".join(map(str, paths))
         raise UserError(f"expected folders with runs, got {names}, which hold none; give outputs/ or multirun/.")
     return list(found)
 
 
-def _below(top: Path) -> Iterator[Path]:
+def runs_below(top: Path) -> Iterator[Path]:
+    """The same of one folder, in the order of the jobs; perhaps none."""
     for folder, subfolders, files in os.walk(top):
         subfolders.sort(key=_in_order_of_numbers)
-        if _CONFIG in files or _FAILURE in files:
+        if _CONFIG in files or FAILURE in files:
             subfolders.clear()  # a run holds no runs, but loggers have files named config.yaml
             yield Path(folder)
 
