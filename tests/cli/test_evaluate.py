@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 
 import pytest
 import timm
@@ -10,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from sizemix.cli.evaluate import main
 from sizemix.inference.loading import load
 from sizemix.models.bank import BatchNormBank
+from sizemix.runs.folder import RunFolder
 
 
 def rows(path):
@@ -65,6 +67,37 @@ def test_a_run_keeps_its_own_results_and_its_bank(copied, tmp_path, capsys):
     assert "Calibrated otherwise than the run" in capsys.readouterr().out
     assert {file: file.read_bytes() for file in copied.path.glob("*.*")} == kept
     assert list(BatchNormBank.load(tmp_path / "out" / "bn_bank.safetensors").statistics) == [14]
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut", "of other weights"])
+def test_a_bank_that_is_none_is_made_anew(copied, tmp_path, damage, capsys):
+    file = copied.evaluation.bank_file
+    bank = BatchNormBank.load(file)
+    if damage == "lost":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:300])
+    else:
+        BatchNormBank("0" * 64, bank.calibration, bank.statistics).save(file)
+    assert main([str(copied.path), "evaluation.measure=gflops", "data.num_workers=0"]) == 0
+    assert f"{file} has these sizes now" in capsys.readouterr().out
+    assert BatchNormBank.load(file).weights == bank.weights
+    assert load(copied.path).image_size in bank.statistics
+
+
+def test_other_photos_are_not_chosen_by_the_runs_lists(photo_run, photos, tmp_path):
+    run = RunFolder(shutil.copytree(photo_run.path, tmp_path / "run"))
+    config = run.config()
+    config.data.split_file, config.data.train_images = str(run.split_csv), 4
+    run.save_config(config)
+    renamed = tmp_path / "photos"
+    for file in photos.rglob("*.*"):
+        if file.is_file():
+            (renamed / file.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, renamed / file.parent.name / f"other-{file.name}")
+    options = (f"data.root={renamed}", "evaluation.measure=gflops", "data.num_workers=0")
+    assert main([str(run.path), "--out", str(tmp_path / "out"), *options]) == 0
+    assert all("other-" in row["path"] for row in rows(tmp_path / "out" / "split.csv"))
 
 
 @pytest.mark.parametrize(

@@ -64,3 +64,8 @@ def test_class_weights_let_every_class_count_alike():
     weights = balanced_class_weights(targets, 2)
     assert torch.allclose(weights, torch.tensor([2 / 3, 2.0]))
     assert weights[targets].mean().item() == 1.0
+
+
+def test_a_class_without_an_image_weighs_nothing():
+    weights = balanced_class_weights(torch.tensor([0] * 6 + [1] * 2), 3)
+    assert torch.allclose(weights, torch.tensor([2 / 3, 2.0, 0.0]))

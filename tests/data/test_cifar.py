@@ -1,3 +1,4 @@
+import shutil
 import tarfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -87,6 +88,14 @@ def test_what_does_not_fit_is_refused_in_one_sentence(folders, damage, options, 
     with pytest.raises(UserError, match=message) as refused:
         cifar(root=str(folders), **({"val_images": 4} | options))
     assert "\n" not in str(refused.value)
+
+
+def test_ten_classes_are_not_taken_for_a_hundred(folders):
+    for part in ("train", "test"):
+        for number in range(8):
+            shutil.copytree(folders / part / "cat", folders / part / f"cat{number}")
+    with pytest.raises(UserError, match=r"expected the 100 classes of CIFAR-100, got 10; use data=cifar10"):
+        cifar(root=str(folders), num_classes=100, val_images=10)
 
 
 def test_torchvisions_files_are_taken_where_they_are(tmp_path, monkeypatch):

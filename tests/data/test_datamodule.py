@@ -142,6 +142,23 @@ def test_a_checkpoint_of_other_augmentation_is_refused(tiny_dataset):
         datamodule_for(tiny_dataset).load_state_dict(state)
 
 
+def test_fewer_validation_images_than_processes_are_refused(tiny_dataset, monkeypatch):
+    datamodule = datamodule_for(tiny_dataset)
+    monkeypatch.setattr(type(datamodule.trainer), "world_size", 1000)
+    with pytest.raises(
+        UserError, match=r"expected a validation image for each of 1000 processes, got \d+; hold out more"
+    ):
+        datamodule.setup("fit")
+
+
+def test_a_trainer_on_another_device_gets_its_batches_there(tiny_dataset, monkeypatch):
+    datamodule = datamodule_for(tiny_dataset)
+    for device in (torch.device("meta"), torch.device("cpu")):
+        monkeypatch.setattr(SizedDataModule, "_device", device)
+        datamodule.setup("fit")
+        assert {batch.images.device for batch in datamodule.eval_batches("test", 8)} == {device}
+
+
 @pytest.mark.gpu
 def test_batches_made_on_the_gpu_are_those_made_on_the_cpu(tiny_dataset):
     on_cpu = datamodule_for(tiny_dataset)

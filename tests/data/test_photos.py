@@ -4,11 +4,13 @@ import struct
 import numpy as np
 import pytest
 import simplejpeg
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from sizemix.data import photos
+from sizemix.data.cropping import Crop, cut
 from sizemix.data.photos import open_photo, photo_size
 
 _ORIENTATION_TAG = 0x0112
@@ -51,6 +53,29 @@ def test_a_header_tells_the_upright_size_and_how_to_turn(tmp_path, orientation, 
     assert photo.orientation == orientation
     assert (photo.width, photo.height) == photo_size(tmp_path / f"turned.{extension}") == upright
     assert photo.pixels(1)[0].shape == (48, 64, 3), "as stored"
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("extension", ["jpg", "png", "webp", "tif"])
+def test_photos_of_any_format_stand_upright(tmp_path, orientation, extension):
+    file = tmp_path / f"turned.{extension}"
+    corner = Image.new("RGB", (64, 48), "black")
+    corner.paste("white", (0, 0, 32, 16))
+    saved(corner, file, exif=exif(orientation))
+    upright = np.asarray(ImageOps.exif_transpose(Image.open(file)).convert("RGB"))
+    photo = open_photo(str(file))
+    assert (photo.width, photo.height) == photo_size(file) == upright.shape[1::-1]
+    shown = torch.empty(3, 48, 48, dtype=torch.uint8)
+    cut(photo, [Crop((0, 0, photo.width, photo.height), False, shown)], 1, interpolation="bilinear")
+    expected = np.asarray(Image.fromarray(upright).resize((48, 48), Image.Resampling.BILINEAR))
+    assert np.abs(shown.permute(1, 2, 0).numpy().astype(int) - expected).mean() < 2
+
+
+def test_levels_whose_white_nobody_knows_are_refused_rather_than_shown_black(tmp_path):
+    ramp = np.linspace(0, 1, 1200, dtype=np.float32).reshape(30, 40)
+    with pytest.raises(ValueError, match="expected levels up to 255 or 65535, got none above 1"):
+        read(saved(Image.fromarray(ramp), tmp_path / "ramp.tif"))
+    assert read(saved(Image.fromarray(255 * ramp), tmp_path / "bright.tif")).max() == 255
 
 
 def with_blocks(*blocks):

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from sizemix.data.sources import fashion_mnist
+from sizemix.data.sources import Split, fashion_mnist
 from sizemix.errors import UserError
 
 
@@ -34,3 +34,27 @@ def test_fewer_training_images_stay_balanced_and_leave_the_other_splits_alone():
 def test_an_impossible_number_of_training_images_is_refused(train_images):
     with pytest.raises(UserError, match="train_images: expected a multiple of 10"):
         fashion_mnist(train_images=train_images)
+
+
+def test_padding_is_no_part_of_the_images_but_of_training():
+    padded, plain = fashion_mnist(crop_padding=2), fashion_mnist(crop_padding=0)
+    assert padded.test.fingerprint == plain.test.fingerprint
+    assert padded.fingerprint != plain.fingerprint
+
+
+_BYTES, _CLASSES = torch.zeros(2, 3, 8, 8, dtype=torch.uint8), torch.zeros(2, dtype=torch.long)
+
+
+@pytest.mark.parametrize(
+    ("images", "targets", "message"),
+    [
+        (_BYTES / 255, _CLASSES, r"expected images .* of bytes, torch.uint8, got \(2, 3, 8, 8\) of torch.float32"),
+        (_BYTES[:, :2], _CLASSES, r"1 or 3, height, width\) .* got \(2, 2, 8, 8\)"),
+        (_BYTES[0], _CLASSES, r"got \(3, 8, 8\)"),
+        (_BYTES, _CLASSES[:1], r"a class number for each of 2 images, torch.int64, got \(1,\) of torch.int64"),
+        (_BYTES, _CLASSES.int(), r"got \(2,\) of torch.int32"),
+    ],
+)
+def test_images_and_targets_of_another_kind_are_refused(images, targets, message):
+    with pytest.raises(UserError, match=message):
+        Split(images, targets)

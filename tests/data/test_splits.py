@@ -42,6 +42,13 @@ def test_groups_stay_together_even_across_classes(seed):
     assert len(drawn) == pytest.approx(0.25 * len(files), abs=8)
 
 
+def test_every_alternative_of_a_pattern_names_groups():
+    files = [(f"a/{kind}_{shot}.jpg", "a") for kind in ("IMG", "DSC") for shot in range(40)]
+    drawn = hold_out(files, 0.25, seed=0, group_pattern=r"IMG_(\d+)|DSC_(\d+)")
+    kinds = Counter(path[2:5] for path in drawn)
+    assert kinds["IMG"] == kinds["DSC"] == 10, "files of one number stay together"
+
+
 @pytest.mark.parametrize(
     ("pattern", "message"),
     [("(", "expected a regular expression"), ("nothing", "expected to match file names such as a/0.jpg")],

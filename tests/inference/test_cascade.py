@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -37,6 +38,14 @@ def test_images_without_a_file_keep_their_numbers(small_run):
     found = cascade.predict(iter(pictures))
     assert [(one.name, one.image_size) for one in found] == [(f"image {at}", 20) for at in range(3)]
     assert cascade.predict([]) == []
+
+
+@pytest.mark.parametrize("path", ["cat.jpg", Path("cat.jpg")])
+def test_one_path_is_not_taken_for_several(small_run, path):
+    classifier = load(small_run.path)
+    for predicts in (classifier, sizemix.Cascade(classifier, image_sizes=(12, 16), thresholds=(0.5,))):
+        with pytest.raises(UserError, match=r"expected several images, got the one path cat\.jpg; put it into a list"):
+            predicts.predict(path)
 
 
 def test_the_chosen_cascade_is_loaded_and_one_that_does_not_pay_says_so(copied):

@@ -10,6 +10,7 @@ from safetensors.torch import save_file
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
 from sizemix.models.backbone import build_backbone, preprocessing_of
+from sizemix.models.weights import read_weights
 
 NAME = "test_resnet"
 
@@ -58,6 +59,13 @@ def test_weights_are_read_from_safetensors(tmp_path, trained):
 def test_names_of_compiled_and_distributed_networks_are_understood(tmp_path, trained, prefix):
     torch.save({prefix + key: value for key, value in trained.state_dict().items()}, tmp_path / "w.pth")
     assert same(trained, loaded(tmp_path / "w.pth"))
+
+
+def test_a_runs_own_names_are_kept_as_they_are(tmp_path):
+    layer = torch.nn.Linear(2, 3)
+    state = {f"net.module.{key}": value for key, value in layer.state_dict().items()}
+    torch.save({"state_dict": state, "architecture": {"name": NAME}}, tmp_path / "last.ckpt")
+    assert list(read_weights(tmp_path / "last.ckpt").tensors) == ["module.weight", "module.bias"]
 
 
 def test_a_folder_in_timms_style_brings_its_preprocessing(tmp_path, trained):

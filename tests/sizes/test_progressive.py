@@ -1,7 +1,7 @@
 import pytest
 
 from sizemix.errors import UserError
-from sizemix.sizes.progressive import MovingShares, alternating, moving, ramp, stages
+from sizemix.sizes.progressive import MovingShares, alternating, finetuned, moving, ramp, stages
 
 
 def test_stages_are_equally_long_and_grow_to_the_base_size():
@@ -74,6 +74,11 @@ def test_moving_shares_are_those_of_timm():
         (ramp, {"num_epochs": 4, "smallest": 32}, "increasing"),
         (ramp, {"num_epochs": 4, "smallest": 15, "multiple_of": 4}, "multiples of 4 .*, got 15"),
         (ramp, {"num_epochs": 4, "start": 0.5, "full_size_part": 0.6}, "leave room to grow, got 0.5 and 0.6"),
+        (
+            finetuned,
+            {"num_epochs": 4, "last_part": 0.5, "relative_size": 1.1, "multiple_of": 14},
+            "expected another size",
+        ),
         (moving, {"num_epochs": 4, "image_sizes": [28]}, "expected several sizes to move between"),
         (moving, {"num_epochs": 1, "image_sizes": [8, 28]}, "trainer.max_epochs: expected at least 2"),
         (moving, {"num_epochs": 4, "image_sizes": [8, 28], "spread": 0.0}, "sizes.spread"),

@@ -1,7 +1,7 @@
 import pytest
 
 from sizemix.errors import UserError
-from sizemix.sizes.schedule import MixedSizes, mixed, size_range
+from sizemix.sizes.schedule import MixedSizes, fixed, mixed, size_range
 
 
 def test_sizes_are_generated_around_the_base_size_and_rounded():
@@ -37,6 +37,13 @@ def test_what_does_not_fit_is_refused_in_one_sentence(arguments, message):
     with pytest.raises(UserError, match=message) as refused:
         mixed(base_size=28, **arguments)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("relative_size", [4 / 7, 10 / 7])
+def test_a_specialist_is_one_for_another_size(relative_size):
+    assert fixed(base_size=224, relative_size=relative_size, multiple_of=32).image_sizes != (224,)
+    with pytest.raises(UserError, match=r"expected another size than the base size, got .* x 32 px, which is 32 px"):
+        fixed(base_size=32, relative_size=relative_size, multiple_of=32)
 
 
 def test_the_schedule_checks_itself_without_the_factory():

@@ -1,6 +1,9 @@
+import json
+
 import pytest
 import pytorch_lightning as pl
 import torch
+from safetensors.torch import save_file
 from timm.layers import DropPath
 from torch.nn import functional as F
 
@@ -9,6 +12,7 @@ from sizemix.callbacks.size_scheduler import SizeScheduler
 from sizemix.callbacks.step_figures import StepFigures
 from sizemix.callbacks.throughput import Throughput
 from sizemix.callbacks.time_limit import TimeLimit
+from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
 from sizemix.models.backbone import build_backbone
 from sizemix.runs.folder import RunFolder
@@ -169,6 +173,16 @@ def test_the_training_loss_weighs_classes_and_smooths_labels_as_configured(steps
 def test_oversampling_shows_the_rare_class_as_often_as_the_common_one(steps_of, imbalance, shown):
     steps = steps_of(f"training.imbalance={imbalance}")
     assert torch.cat([targets for _, _, targets in steps]).bincount().tolist() == shown
+
+
+def test_small_images_are_said_to_be_shown_as_they_are_whatever_the_network_saw(assembled, tmp_path):
+    weights = build_backbone("test_resnet", num_classes=10)
+    save_file(weights.state_dict(), tmp_path / "model.safetensors")
+    saw = {"mean": [0.1, 0.2, 0.3], "std": [1.0, 1.0, 1.0], "interpolation": "bicubic", "crop_pct": 0.8}
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_resnet", "pretrained_cfg": saw}))
+    run = assembled("model=timm", "model.name=test_resnet", f"model.checkpoint={tmp_path}", "sizes.image_sizes=[28,32]",
+                    "sizes.shares=[0.5,0.5]")  # fmt: skip
+    assert run.datamodule.preprocessing == Preprocessing((0.1, 0.2, 0.3), (1.0, 1.0, 1.0), "bilinear", 1.0)
 
 
 def test_a_run_goes_on_without_the_file_that_it_began_with(assembled, tmp_path):

@@ -13,8 +13,12 @@ from sizemix.data.request import EvalRequest, TrainRequest
 
 
 def balanced_class_weights(targets: Tensor, num_classes: int) -> Tensor:
-    """Weights (num_classes,) of the loss that let every class count alike; their mean over the images is 1."""
-    return len(targets) / (num_classes * torch.bincount(targets, minlength=num_classes).float())
+    """Weights (num_classes,) of the loss that let every class count alike; their mean over the images is 1.
+
+    A class that no image shows has weight 0.
+    """
+    counts = torch.bincount(targets, minlength=num_classes)
+    return torch.where(counts > 0, len(targets) / ((counts > 0).sum() * counts.clamp(min=1)), 0.0)
 
 
 class Oversampled:

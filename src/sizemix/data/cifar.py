@@ -52,6 +52,11 @@ def cifar(
         if class_names != test_classes:
             odd = sorted(set(class_names) ^ set(test_classes))
             raise UserError(f"{root}: expected the same classes in train/ and test/, got {', '.join(odd)} in one only.")
+        if len(class_names) in (10, 100) and len(class_names) != num_classes:
+            raise UserError(
+                f"{root}: expected the {num_classes} classes of CIFAR-{num_classes}, got {len(class_names)}; use "
+                f"data=cifar{len(class_names)}."
+            )
     else:
         train, test, class_names = _from_torchvision(root, num_classes, download)
     train, val = _split_off(train, val_images, len(class_names))

@@ -98,13 +98,24 @@ class SizedDataModule(pl.LightningDataModule):
         self.plan = plan
 
     def setup(self, stage: str) -> None:
-        """Moves images held in memory to the training device where that is a CUDA device."""
-        if self._resident:
-            device = self._device
-            self._train, self._val, self._test = (
-                part.to(device) for part in (self._train, self._val, self._test) if isinstance(part, InMemoryBatches)
+        """Moves images held in memory to where batches are made of them: the training device if that is a CUDA device.
+
+        Raises:
+            UserError: fewer validation images than processes.
+        """
+        world_size = self._trainer.world_size
+        if self._val.num_images < world_size:
+            raise UserError(
+                f"expected a validation image for each of {world_size} processes, got {self._val.num_images}; hold out "
+                "more, or train on fewer devices."
             )
-            self._served = self._in_a_pass()
+        vars(self).pop("_statistics", None)  # an earlier trainer's, perhaps of another device
+        home = self._device if self._resident else torch.device("cpu")
+        self._train, self._val, self._test = (
+            part.to(home) if isinstance(part, InMemoryBatches) else part
+            for part in (self._train, self._val, self._test)
+        )
+        self._served = self._in_a_pass()
 
     def teardown(self, stage: str) -> None:
         """Lets go of the training loader, so that a further fit may bring a plan of its own."""

@@ -94,7 +94,7 @@ def photo_of(data: bytes) -> Photo:
 def photo_size(path: Path) -> tuple[int, int]:
     """Width and height of the upright photo, from its header alone."""
     with Image.open(path, formats=FORMATS) as image:
-        turned = image.getexif().get(_ORIENTATION_TAG) in TURNED
+        turned = _turned_by_us(image) in TURNED
         return (image.height, image.width) if turned else image.size
 
 
@@ -143,7 +143,7 @@ class _ByPillow:
         self._image = Image.open(io.BytesIO(data), formats=FORMATS)
         width, height = self._image.size
         _refuse_bomb(width, height)
-        self.orientation = _known(self._image.getexif().get(_ORIENTATION_TAG))
+        self.orientation = _turned_by_us(self._image)
         self.width, self.height = (height, width) if self.orientation in TURNED else (width, height)
 
     def pixels(self, denominator: int, region: Region | None = None) -> Decoded:
@@ -196,6 +196,11 @@ def _exif_orientation(tiff: bytes) -> int | None:
     return None
 
 
+def _turned_by_us(image: Image.Image) -> int:
+    """The orientation of a file that Pillow has opened; it turns TIFFs by itself, and gives their upright size."""
+    return 1 if image.format == "TIFF" else _known(image.getexif().get(_ORIENTATION_TAG))
+
+
 def _known(orientation: object) -> int:
     return orientation if isinstance(orientation, int) and 1 <= orientation <= 8 else 1
 
@@ -210,6 +215,8 @@ def rgb(image: Image.Image) -> Image.Image:
     """Three channels of eight bits, transparency on white."""
     if image.mode.startswith("I") or image.mode == "F":  # 16 bits and more: Pillow would clip, not scale
         levels = np.asarray(image, dtype=np.float64)
+        if image.mode == "F" and levels.max(initial=0) <= 1:  # from 0 to 1, perhaps: nobody says what is white
+            raise ValueError(f"expected levels up to 255 or 65535, got none above {levels.max(initial=0):.3g}")
         eight_bits = levels / 257 if levels.max(initial=0) > 255 else levels
         return Image.fromarray(eight_bits.round().clip(0, 255).astype(np.uint8)).convert("RGB")
     if "A" in image.mode or "transparency" in image.info:

@@ -1,6 +1,6 @@
 """How an image becomes what a network was trained to see."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -18,3 +18,8 @@ class Preprocessing:
     std: tuple[float, float, float]
     interpolation: str = "bilinear"
     crop_ratio: float = 1.0
+
+    @property
+    def of_small_images(self) -> "Preprocessing":
+        """For images held in memory: shown whole and resized bilinearly, whatever photos the network has seen."""
+        return replace(self, interpolation="bilinear", crop_ratio=1.0)

@@ -75,11 +75,27 @@ class Split:
         images: (num_images, channels, height, width) uint8; one channel for grey.
         targets: (num_images,) int64.
         crop_padding: zero pixels added on every side before training's random crop.
+
+    Raises:
+        UserError: images or targets of another kind or shape.
     """
 
     images: Tensor
     targets: Tensor
     crop_padding: int = 0
+
+    def __post_init__(self) -> None:
+        shape, of_bytes = tuple(self.images.shape), self.images.dtype == torch.uint8
+        if len(shape) != 4 or shape[1] not in (1, 3) or not of_bytes:
+            raise UserError(
+                f"expected images (num_images, 1 or 3, height, width) of bytes, torch.uint8, got {shape} of "
+                f"{self.images.dtype}."
+            )
+        if self.targets.shape != shape[:1] or self.targets.dtype != torch.int64:
+            raise UserError(
+                f"expected a class number for each of {shape[0]} images, torch.int64, got "
+                f"{tuple(self.targets.shape)} of {self.targets.dtype}."
+            )
 
     @cached_property
     def fingerprint(self) -> str:

@@ -104,7 +104,8 @@ def _groups(files: Sequence[tuple[str, str]], pattern: str | None) -> list[list[
     for path, class_name in files:
         match = compiled.search(path.rpartition("/")[2])
         matched += match is not None
-        key = f"group {match[1] if compiled.groups else match[0]}" if match else f"file {path}"
+        first = match and next((part for part in match.groups() if part is not None), match[0])
+        key = f"file {path}" if first is None else f"group {first}"
         groups.setdefault(key, []).append((path, class_name))
     if not matched:
         raise UserError(f"data.group_pattern: expected to match file names such as {files[0][0]}, got {pattern!r}.")

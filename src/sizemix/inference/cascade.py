@@ -11,7 +11,7 @@ import torch
 
 from sizemix.errors import UserError
 from sizemix.evaluation.cascade import CascadePlan
-from sizemix.inference.loading import SizedClassifier, load
+from sizemix.inference.loading import SizedClassifier, load, refuse_one_path
 from sizemix.inference.predicting import Prediction
 from sizemix.inference.transform import Picture
 from sizemix.runs.folder import RunFolder
@@ -64,8 +64,9 @@ class Cascade:
             batch_size: images of a forward pass.
 
         Raises:
-            UserError: an image that cannot be read; names it.
+            UserError: an image that cannot be read, which it names; one path in place of several.
         """
+        refuse_one_path(pictures)
         own_size = self.classifier.image_size
         try:
             return self._predict(list(pictures), batch_size)

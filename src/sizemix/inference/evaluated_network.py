@@ -1,6 +1,6 @@
 """The network that `sizemix evaluate` is to look at, and what its outputs mean: of a run, or of any timm weights."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from omegaconf import DictConfig
 from timm.models import resolve_pretrained_cfg
@@ -64,7 +64,6 @@ def of_a_configuration(config: DictConfig, dataset: DataSource) -> EvaluatedNetw
     else:
         outputs = resolve_pretrained_cfg(settings.name).num_classes
     net: nn.Module = instantiate(settings, "model", num_classes=outputs).eval()
-    preprocessing = preprocessing_of(net)
-    if dataset.preprocessing is not None:  # small images are shown whole
-        preprocessing = replace(preprocessing, crop_ratio=1.0)
+    of_photos = preprocessing_of(net)
+    preprocessing = of_photos if dataset.preprocessing is None else of_photos.of_small_images
     return EvaluatedNetwork(net, settings.name, names_of_outputs(net, outputs), outputs, preprocessing)

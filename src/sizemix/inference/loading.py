@@ -205,8 +205,7 @@ class SizedClassifier(nn.Module):
         Raises:
             UserError: an image that cannot be read, which it names; one path in place of several.
         """
-        if isinstance(pictures, str):
-            raise UserError(f"expected several images, got the one path {pictures}; put it into a list.")
+        refuse_one_path(pictures)
         found = list(
             predictions(
                 self.net, pictures, transform=self.transform, class_names=self.class_names, batch_size=batch_size
@@ -216,3 +215,13 @@ class SizedClassifier(nn.Module):
         if broken is not None:
             raise UserError(f"expected images, got {broken.name}, which cannot be read ({broken.reason}).")
         return [one for one in found if not isinstance(one, Unreadable)]
+
+
+def refuse_one_path(pictures: object) -> None:
+    """A text is a sequence too, of letters.
+
+    Raises:
+        UserError: one path in place of several.
+    """
+    if isinstance(pictures, str | Path):
+        raise UserError(f"expected several images, got the one path {pictures}; put it into a list.")

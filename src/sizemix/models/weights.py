@@ -185,7 +185,7 @@ def _of_a_run(file: Path, contents: Mapping[str, Any]) -> Weights:
     preprocessing = dict(contents.get("preprocessing") or {})
     if preprocessing:
         preprocessing["crop_pct"] = preprocessing.pop("crop_ratio")  # timm's name
-    return Weights(file, clean_state_dict(tensors), contents["architecture"].get("name"), preprocessing)
+    return Weights(file, tensors, contents["architecture"].get("name"), preprocessing)
 
 
 def _of_anyone(file: Path, contents: Mapping[str, Any]) -> Weights:

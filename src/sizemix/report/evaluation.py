@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from sizemix.errors import UserError
 from sizemix.evaluation.advice import Advice
 from sizemix.evaluation.evaluation import Evaluation
 from sizemix.models.bank import BatchNormBank
@@ -45,21 +46,31 @@ def write_evaluation(
 
 
 def extend_bank(bank: BatchNormBank, files: EvaluationFiles) -> bool:
-    """Adds sizes to a bank that is there, if both belong together; returns whether.
+    """Adds sizes to the bank that a network is deployed with, or makes it anew where it is lost; returns whether.
 
-    A bank of another calibration is left as it is: the network is deployed with it.
+    A bank of another calibration is left as it is.
     """
-    if bank.statistics and BatchNormBank.load(files.bank_file).belongs_to(bank):
-        write_bank(bank, files)
-        return True
-    return False
+    there = _there(bank, files)
+    if there is not None and not there.belongs_to(bank):
+        return False
+    write_bank(bank, files)
+    return True
 
 
 def write_bank(bank: BatchNormBank, files: EvaluationFiles) -> None:
     """Writes or extends the bank; nothing for a network without batch norms."""
     if bank.statistics:
-        older = [BatchNormBank.load(files.bank_file)] if files.bank_file.exists() else []
-        (bank.with_more(older[0]) if older else bank).save(files.bank_file)
+        there = _there(bank, files)
+        (bank if there is None else bank.with_more(there)).save(files.bank_file)
+
+
+def _there(bank: BatchNormBank, files: EvaluationFiles) -> BatchNormBank | None:
+    """What a folder has already; None: nothing, or nothing whole, or that of other weights."""
+    try:
+        there = BatchNormBank.load(files.bank_file)
+    except UserError:
+        return None
+    return there if there.weights == bank.weights else None
 
 
 def evaluation_figures(evaluation: Evaluation, advice: Advice | None = None) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sizemix.errors import UserError
-from sizemix.sizes.schedule import chosen_sizes, rounded
+from sizemix.sizes.schedule import another_size, chosen_sizes, rounded
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,7 @@ def finetuned(
         UserError: sizes or a part that do not fit.
     """
     _check_epochs(num_epochs, 2)
-    other = rounded(relative_size * base_size, multiple_of)
+    other = another_size(relative_size, base_size, multiple_of)
     chosen_sizes(base_size=base_size, image_sizes=[base_size], relative_sizes=None, multiple_of=multiple_of)
     last = last_epochs(last_part, num_epochs)
     return SizeByEpoch((base_size,) * (num_epochs - last) + (other,) * last)

@@ -81,8 +81,24 @@ def fixed(*, base_size: int, relative_size: float = 1.0, multiple_of: int = 1) -
     Raises:
         UserError: it is none.
     """
-    size = base_size if relative_size == 1 else rounded(relative_size * base_size, multiple_of)
+    size = base_size if relative_size == 1 else another_size(relative_size, base_size, multiple_of)
     return mixed(base_size=base_size, image_sizes=[size], multiple_of=multiple_of)
+
+
+def another_size(relative_size: float, base_size: int, multiple_of: int) -> int:
+    """A multiple of the base size, rounded.
+
+    Raises:
+        UserError: rounding makes it the base size itself.
+    """
+    size = rounded(relative_size * base_size, multiple_of)
+    if size == base_size:
+        raise UserError(
+            f"sizes.relative_size: expected another size than the base size, got {relative_size:.3g} x {base_size} px, "
+            f"which is {size} px as a multiple of {multiple_of}; take another factor, a larger base size or a smaller "
+            "sizes.multiple_of."
+        )
+    return size
 
 
 def size_range(

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -229,8 +229,7 @@ def _preprocessing(config: DictConfig, net: nn.Module, dataset: DataSource) -> P
     trained = config.model.get("pretrained") or config.model.get("checkpoint")
     if dataset.preprocessing is None:
         return preprocessing_of(net)
-    # Small images are shown whole, whatever the photos of the network's training were.
-    return replace(preprocessing_of(net), crop_ratio=1.0) if trained else dataset.preprocessing
+    return preprocessing_of(net).of_small_images if trained else dataset.preprocessing
 
 
 def _frozen_norms(config: DictConfig, net: nn.Module) -> list[nn.Module]:
