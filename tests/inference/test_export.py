@@ -2,6 +2,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -205,6 +206,24 @@ def test_a_network_that_cannot_have_dynamic_sizes_is_exported_for_one(net, image
     assert onnx_file.write_onnx(subject, tmp_path).image_sizes == (32,)
     told = json.loads((tmp_path / "config.json").read_text())
     assert told["pretrained_cfg"]["fixed_input_size"] is True
+
+
+class _Pooled(nn.Module):
+    """The mean of more than 20 x 20 features, the largest of fewer."""
+
+    def forward(self, features):
+        return features.mean((2, 3)) if features.shape[2] > 20 else features.amax((2, 3))
+
+
+def test_a_size_that_torch_cannot_follow_does_not_take_the_others_away(tmp_path):
+    seen = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    config, summary = OmegaConf.create({"model": {"_target_": "mine"}}), {"name": "mine", "data": "nothing"}
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), _Pooled(), nn.Linear(4, 2)).eval()
+    subject = Subject(net, 64, (64, 32, 96), "mine", False, seen, ("a", "b"), config, summary)
+    found = traced(subject)
+    assert (found.fixed_input_size, found.checked.image_sizes) == (False, (64, 96))
+    assert onnx_file.write_onnx(subject, tmp_path).image_sizes == (64, 96)
+    assert str(replace(found.checked, refused=(32,))).endswith("is allowed; not for 32 px")
 
 
 def test_an_export_that_disagrees_is_refused():

@@ -19,15 +19,18 @@ class Checked:
     Attributes:
         image_sizes: sides in pixels that were tried.
         largest_difference: of two logits, in parts of the largest of a batch.
+        refused: sides that the network takes and the export does not.
     """
 
     image_sizes: tuple[int, ...]
     largest_difference: float
+    refused: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         sizes = ", ".join(map(str, self.image_sizes))
         differ = f"logits differ by {self.largest_difference:.1g} of the largest, {TOLERANCE:g} is allowed"
-        return f"checked at {sizes} px: {differ}"
+        but = f"; not for {', '.join(map(str, self.refused))} px" if self.refused else ""
+        return f"checked at {sizes} px: {differ}{but}"
 
 
 def check(net: nn.Module, exported: Callable[[Tensor], Tensor], image_sizes: Sequence[int], *, name: str) -> Checked:

@@ -1,7 +1,7 @@
 """A run's network at one size as a folder that needs no sizemix: weights, config.json and a model card."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -67,6 +67,8 @@ def export(
 
     def write(into: Path) -> Checked:
         checked = _WRITERS[format](subject, into)
+        refused = tuple(size for size in subject.image_sizes if size not in checked.image_sizes)
+        checked = replace(checked, refused=refused)
         text = card(subject, checked=checked, loading=_loading(subject, format, Path()), library=_library(format))
         (into / "README.md").write_text(text)
         return checked

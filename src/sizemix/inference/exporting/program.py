@@ -39,18 +39,20 @@ class Traced:
 
 
 def traced(subject: Subject) -> Traced:
-    """Traces with a free height and width; where torch cannot, or the network takes one size alone, with a free batch.
+    """Traces with a free height and width; where that leaves one size, with a free batch alone.
 
     Raises:
         UserError: torch cannot follow the network.
     """
     if len(subject.image_sizes) > 1 and not _too_long(subject):
         try:
-            return _traced(subject, AXES, subject.image_sizes)
+            found = _traced(subject, AXES)
         except Exception:  # whatever torch raises on code that depends on the size
-            pass
+            found = None
+        if found is not None and len(found.checked.image_sizes) > 1:
+            return found
     try:
-        return _traced(subject, {0: AXES[0]}, (subject.image_size,))
+        return _traced(subject, {0: AXES[0]})
     except UserError:
         raise
     except Exception as error:  # the same on any code
@@ -64,10 +66,20 @@ def _too_long(subject: Subject) -> bool:
     return subject.of_timm and timm.models.is_model_in_modules(subject.architecture, _OF_ONE_SIZE)
 
 
-def _traced(subject: Subject, axes: Mapping[int, str], image_sizes: tuple[int, ...]) -> Traced:
+def _traced(subject: Subject, axes: Mapping[int, str]) -> Traced:
     images = torch.zeros(2, 3, subject.image_size, subject.image_size)  # a batch of 1 would be taken for a constant
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's of its own affairs
         program = torch.export.export(subject.net, (images,), dynamic_shapes=(dict.fromkeys(axes, Dim.DYNAMIC),))
         loaded = program.module()
+        image_sizes = [size for size in subject.image_sizes if _takes(loaded, size)]
         return Traced(program, axes, check(subject.net, loaded, image_sizes, name="torch's program"))
+
+
+def _takes(program: torch.nn.Module, image_size: int) -> bool:
+    """Whether torch's assumptions hold there: at a size that leaves one feature, for instance, they often do not."""
+    try:
+        program(torch.zeros(2, 3, image_size, image_size))
+    except Exception:  # an AssertionError by a guard, anything by the code behind it
+        return False
+    return True
