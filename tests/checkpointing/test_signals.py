@@ -11,7 +11,7 @@ from sizemix.checkpointing.signals import Interrupted, StopSignals
 
 @pytest.fixture
 def signals():
-    own = StopSignals(signal.SIGTERM, signal.SIGINT)
+    own = StopSignals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     own.install()
     yield own
     own.restore()
@@ -35,8 +35,16 @@ def test_in_training_the_first_is_noted_and_announced_and_the_second_ends_at_onc
     send(signal.SIGTERM)
     assert signals.received is signal.SIGTERM
     assert capfd.readouterr().err == "\nstopping\n"
-    with pytest.raises(Interrupted, match="SIGINT"):
+    with pytest.raises(Interrupted, match="SIGTERM"):
         send(signal.SIGINT)
+
+
+def test_slurms_sigterm_does_not_make_one_forget_the_time_limit_that_it_announced(signals, monkeypatch):
+    monkeypatch.setattr(module, "_ONE_WISH_SECONDS", 0)
+    signals.wait_for_step(None)
+    send(signal.SIGUSR1)
+    with pytest.raises(Interrupted, match="SIGUSR1"):
+        send(signal.SIGTERM)
 
 
 def test_a_signal_that_a_launcher_repeats_is_one_wish(signals, capfd):

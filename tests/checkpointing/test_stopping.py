@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from sizemix.checkpointing.signals import Interrupted, StopSignals
+from sizemix.checkpointing.signals import BY_WEIGHT, Interrupted, StopSignals
 from sizemix.checkpointing.stopping import StopBehindStep
 
 _EPOCH_STEPS, _LOG_EVERY = 8, 3
@@ -17,7 +17,8 @@ class Saves:
     def __init__(self):
         self.steps = []
 
-    def save_within_epoch(self, trainer):
+    def save_within_epoch(self, trainer, *, at_the_end):
+        assert at_the_end, "the run ends with it"
         self.steps.append(trainer.global_step)
 
 
@@ -33,7 +34,7 @@ class Strategy:
     def reduce(self, number, reduce_op):
         assert reduce_op == "max"
         self.messages += 1
-        return max(int(number), self._other_rank)
+        return max(int(number), BY_WEIGHT.index(self._other_rank) if self._other_rank else -1)
 
 
 def train(*, world_size=1, micro_batches=1, received=None, other_rank=0):
@@ -68,7 +69,7 @@ def test_one_rank_saves_behind_the_whole_step(micro_batches):
     assert not messages
 
 
-@pytest.mark.parametrize("who", [{"received": signal.SIGINT}, {"other_rank": int(signal.SIGINT)}], ids=["we", "they"])
+@pytest.mark.parametrize("who", [{"received": signal.SIGINT}, {"other_rank": signal.SIGINT}], ids=["we", "they"])
 def test_several_ranks_stop_at_the_next_step_that_is_logged_whoever_got_the_signal(who):
     ended, saved, messages = train(world_size=2, **who)
     assert (ended.exit_code, ended.on_all_ranks) == (130, True)
@@ -82,6 +83,14 @@ def test_ranks_ask_each_other_only_at_logged_steps_and_at_the_epochs_end():
     assert messages == _EPOCH_STEPS // _LOG_EVERY + 1
 
 
-def test_ranks_with_different_signals_agree_on_one():
-    ended, _, _ = train(world_size=2, received=signal.SIGINT, other_rank=int(signal.SIGTERM))
-    assert ended.number is signal.SIGTERM
+@pytest.mark.parametrize(
+    ("one", "other", "agreed"),
+    [
+        (signal.SIGINT, signal.SIGTERM, signal.SIGTERM),
+        (signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR1),  # or the job would not be put back into the queue
+        (signal.SIGUSR1, signal.SIGTERM, signal.SIGUSR1),
+    ],
+)
+def test_ranks_with_different_signals_agree_on_one(one, other, agreed):
+    ended, _, _ = train(world_size=2, received=one, other_rank=other)
+    assert ended.number is agreed

@@ -50,6 +50,7 @@ def test_a_run_that_can_begin_is_told_so_and_nothing_is_written(report):
         "classes 10, of 10 training images each ok",
         "sizes takes all: 8, 12 px ok",
         "plan 8 epochs, ",
+        "recipe SGD, learning rate 0.",
         "step the largest, ",
     ):
         assert part in shown, part
@@ -73,6 +74,23 @@ def test_several_things_that_are_wrong_are_told_at_once_and_the_rest_is_looked_a
     )
     assert re.search(r"speed images/s: [\d,.]+ at 96 px", shown)
     assert shown.endswith("2 problems: the run would fail.")
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("recipe.optimizer.opt=sgdd",), "expected a name of timm's optimizers"),
+        (("+recipe.optimizer.lr_typo=3",), "does not take"),
+        (
+            ("recipe.loss_scale=linear", "recipe.lr_scaling=linear", "sizes.budget=B+"),
+            "loss_scale or lr_scaling, got both",
+        ),
+        (("sizes.budget=memory", "match=compute"), "match: expected images"),
+    ],
+)
+def test_what_training_would_refuse_is_found_before(report, options, said):
+    code, shown = report(*_QUICK, *options)
+    assert (code, said in shown) == (2, True), shown
 
 
 def test_without_a_network_the_images_are_still_looked_at(report):

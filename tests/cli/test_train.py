@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+import time
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ import yaml
 import sizemix
 from sizemix.cli import train
 from sizemix.cli.main import main
+from sizemix.errors import UserError
 from sizemix.training import run
 
 has_gpu = torch.cuda.is_available()
@@ -151,6 +153,41 @@ def test_a_resumed_run_checks_what_may_change(command, tmp_path, capfd):
     assert command(f"resume={folder}", "data.num_workers=abc") == 2
     assert "data.num_workers: expected a whole number of at least 0 or auto, got 'abc'" in capfd.readouterr().err
     assert (folder / "config.yaml").read_bytes() == before
+
+
+def test_an_option_that_is_refused_on_resume_is_not_kept(command, tmp_path, capfd):
+    assert command(*_QUICK, "+data.colour=red", "hydra.run.dir=run") == 2
+    before = (tmp_path / "run" / "config.yaml").read_bytes()
+    assert command("resume=run", "checkpoint.every_minutes=0") == 2
+    assert "checkpoint.every_minutes: expected a number of at least 0.001 or null, got 0" in capfd.readouterr().err
+    assert (tmp_path / "run" / "config.yaml").read_bytes() == before
+
+
+def test_what_ended_a_run_stands_in_its_folder_until_it_goes_on(command, tmp_path, capfd):
+    assert command(*_QUICK, "+data.colour=red", "hydra.run.dir=run") == 2
+    failure = tmp_path / "run" / "failure.txt"
+    assert failure.read_text() in capfd.readouterr().err
+    said = r'expected a finished run, got .*run, which ended with "data: expected options .* got colour.*"; finish it'
+    with pytest.raises(UserError, match=said):
+        sizemix.load(tmp_path / "run")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("  colour: red\n", ""))
+    assert command("resume=run") == 0
+    assert not failure.exists()
+
+
+@pytest.mark.parametrize("open_option", [(), ("model.kwargs.planes=[4,4,4]",)], ids=["plain", "kwargs"])
+def test_a_slurm_job_that_is_started_again_continues_its_run(tmp_path, monkeypatch, open_option):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
+    monkeypatch.setenv("SLURM_JOB_ID", "12")
+    carried_on = []
+    monkeypatch.setattr(train, "_carry_on", lambda folder, lifeline: carried_on.append(folder.path.resolve()) or 0)
+    for restarts in "01":
+        monkeypatch.setenv("SLURM_RESTART_COUNT", restarts)
+        assert train.main([*_QUICK, *open_option]) == 0
+        time.sleep(1.1)  # folders are named by the second
+    assert carried_on[0] == carried_on[1]
 
 
 def test_a_sweep_goes_on_behind_a_bad_job_and_says_which_failed(command, tmp_path, capfd):

@@ -27,6 +27,16 @@ def test_the_plan_is_the_runs_and_too_few_images_are_refused(setting):
         list(check_plan(setting(), num_images=5, cost=cost))
 
 
+def test_the_plan_has_the_length_that_match_asks_for(setting):
+    cost = {8: 1.0, 12: 3.0}
+    (as_long,) = check_plan(setting("trainer.max_epochs=2"), num_images=80, cost=cost)
+    (matched,) = check_plan(setting("trainer.max_epochs=2", "match=compute"), num_images=80, cost=cost)
+    assert matched.text.startswith("3 epochs"), "half of the images cost a third"
+    assert as_long.text.startswith("2 epochs")
+    (timed,) = check_plan(setting("trainer.max_epochs=2", "match=time"), num_images=80, cost=cost)
+    assert timed.text == f"{as_long.text}, less what match=time changes, which the run measures when it starts"
+
+
 def test_one_epoch_is_one(setting):
     (finding,) = check_plan(setting("trainer.max_epochs=1"), num_images=80, cost={8: 1.0, 12: 2.0})
     assert finding.text.startswith("1 epoch, ")
@@ -51,7 +61,7 @@ def test_the_disk_must_hold_the_checkpoints(disk):
     net = build_backbone("resnet20_cifar", num_classes=10)
     weights = sum(tensor.numel() * tensor.element_size() for tensor in (*net.parameters(), *net.buffers()))
     states = 2 * sum(parameter.numel() * 4 for parameter in net.parameters())
-    disk(3 * (weights + states))
+    disk(4 * (weights + states))
     assert [finding.verdict for finding in check_disk(net, averaged=False, folder=Path("outputs"))] == ["ok"]
     (finding,) = check_disk(net, averaged=True, folder=Path("not/yet/there"))
     assert finding.verdict == "problem"

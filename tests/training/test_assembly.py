@@ -3,6 +3,7 @@ import json
 import pytest
 import pytorch_lightning as pl
 import torch
+from omegaconf import OmegaConf
 from safetensors.torch import save_file
 from timm.layers import DropPath
 from torch.nn import functional as F
@@ -197,6 +198,29 @@ def test_a_run_goes_on_without_the_file_that_it_began_with(assembled, tmp_path):
     assert resumed.datamodule.preprocessing == begun.datamodule.preprocessing
     for name, value in begun.model.net.state_dict().items():
         assert torch.equal(resumed.model.net.state_dict()[name], value), name
+
+
+def test_a_function_of_ones_own_is_called_with_its_own_arguments_when_a_run_goes_on(compose, tmp_path, monkeypatch):
+    (tmp_path / "my_network.py").write_text(
+        "from torch import nn\n\n\ndef small(num_classes, pretrained):\n    assert pretrained\n"
+        "    pool = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten())\n"
+        "    return nn.Sequential(nn.Conv2d(3, 2, 3), pool, nn.Linear(32, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    own = {"_target_": "my_network.small", "pretrained": True}
+    config = compose(*_QUICK, "sizes=fixed", "sizes.base_size=8", "evaluation.eval_sizes=[8]", "trainer.max_epochs=1")
+    config.model = OmegaConf.create(own)
+    begun = assemble(config, RunFolder(tmp_path))
+    fit(begun, RunFolder(tmp_path))
+    resumed = assemble(config, RunFolder(tmp_path))  # which would hand it a checkpoint
+    assert type(resumed.model.net) is type(begun.model.net)
+
+
+@pytest.mark.parametrize("options", [("trainer.precision=bf16-mixed", "+trainer.gradient_clip_val=1")])
+def test_a_fused_step_is_refused_where_gradients_are_changed_before_it(assembled, options):
+    run = assembled(*options, "+recipe.optimizer.fused=true", "trainer.max_epochs=1", "data.num_workers=0")
+    with pytest.raises(UserError, match=r"recipe\.optimizer\.fused: expected no fused step with .*, got true"):
+        run.trainer.fit(run.model, datamodule=run.datamodule)
 
 
 @pytest.mark.parametrize(

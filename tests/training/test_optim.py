@@ -56,6 +56,7 @@ def test_the_learning_rate_follows_images_seen_not_steps():
         (lambda: StepLR([0.5], gamma=math.nan), "gamma: expected a positive number, got nan"),
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "sdg", "lr": 0.1}), "got 'sdg'"),
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "adamw", "lr": 0.1, "nesterov": True}), "does not take"),
+        (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "adahessian", "lr": 0.1}), "first derivatives .* adahessian"),
         (lambda: build_optimizer(nn.Linear(2, 2), {"opt": "sgd", "lr": -1.0}), "Invalid learning rate"),
         (
             lambda: build_optimizer(nn.Linear(2, 2), {"opt": "fusedsgd", "lr": 0.1}, fused=True),

@@ -3,6 +3,8 @@
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Timer
 
+ELAPSED_SECONDS = "throughput/elapsed_seconds"
+
 
 class Elapsed(pl.Callback):
     """Logs beside every validation how long training has taken, over all processes that a resumed run took.
@@ -18,4 +20,4 @@ class Elapsed(pl.Callback):
         """Reads the clock; that of the rank that has taken longest counts."""
         if not trainer.sanity_checking:
             seconds = self._timer.time_elapsed("train")
-            pl_module.log("throughput/elapsed_seconds", seconds, sync_dist=True, reduce_fx="max")
+            pl_module.log(ELAPSED_SECONDS, seconds, sync_dist=True, reduce_fx="max")

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
+from sizemix.callbacks.elapsed import ELAPSED_SECONDS
 from sizemix.data.batches import Batch
 from sizemix.errors import UserError
 from sizemix.runs.metrics import MetricsCsv
@@ -16,6 +17,10 @@ def ends_within_epoch(trainer: pl.Trainer, batch_idx: int) -> bool:
     """Whether an optimizer step is whole behind this batch, and another one follows in the epoch."""
     whole_step = (batch_idx + 1) % trainer.accumulate_grad_batches == 0
     return whole_step and batch_idx + 1 < trainer.num_training_batches and not trainer.should_stop
+
+
+def _of_validation(name: str) -> bool:
+    return name.startswith("val/") or name == ELAPSED_SECONDS
 
 
 class LastCheckpoint(Checkpoint):
@@ -70,16 +75,22 @@ class LastCheckpoint(Checkpoint):
         if ends_within_epoch(trainer, batch_idx) and self._due(trainer):
             self.save_within_epoch(trainer)
 
-    def save_within_epoch(self, trainer: pl.Trainer) -> None:
-        """Saves behind a whole step, unless this step has been saved already; on all ranks."""
+    def save_within_epoch(self, trainer: pl.Trainer, *, at_the_end: bool = False) -> None:
+        """Saves behind a whole step, unless this step has been saved already; on all ranks.
+
+        Args:
+            trainer: of the run.
+            at_the_end: whether the run ends with this, so that Lightning logs the step no more.
+        """
         if trainer.global_step == self._saved_step:
             return
         self._check(trainer)
         if trainer.global_step % self._log_every_steps == 0:
             # Lightning logs a step behind this hook, and a resumed run would not log it again.
             logged = trainer.logged_metrics  # besides this step's figures those of the last validation
-            row = {name: float(value) for name, value in logged.items() if not name.startswith("val/")}
-            self._metrics.log_metrics({"epoch": trainer.current_epoch, **row}, step=trainer.global_step - 1)
+            own = {name: float(value) for name, value in logged.items() if not _of_validation(name)}
+            for logger in trainer.loggers if at_the_end else [self._metrics]:
+                logger.log_metrics({"epoch": trainer.current_epoch, **own}, step=trainer.global_step - 1)
         self._save(trainer)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -89,7 +100,8 @@ class LastCheckpoint(Checkpoint):
 
     def _due(self, trainer: pl.Trainer) -> bool:
         by_steps = self._every_steps is not None and trainer.global_step % self._every_steps == 0
-        if self._every_seconds is None or trainer.global_step % self._log_every_steps:
+        together = trainer.world_size > 1
+        if self._every_seconds is None or (together and trainer.global_step % self._log_every_steps):
             return by_steps
         by_clock = time.monotonic() - self._saved_at >= self._every_seconds
         return by_steps or bool(

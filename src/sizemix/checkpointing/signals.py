@@ -10,7 +10,8 @@ import time
 from types import FrameType
 from typing import Any
 
-_HELD_BACK = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+# Those that end a run, the weightiest last: behind the time limit that SIGUSR1 announces Slurm sends SIGTERM.
+BY_WEIGHT = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 
 # Ctrl-C reaches a process from the terminal and again from a launcher that passes it on: one wish, not two.
 _ONE_WISH_SECONDS = 1.0
@@ -21,12 +22,12 @@ def hold_back() -> None:
 
     A program that has not installed its handlers yet would end without a sentence, or with a traceback.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    signal.pthread_sigmask(signal.SIG_BLOCK, BY_WEIGHT)
 
 
 def let_through() -> None:
     """Receives the signals that wait, and all that come from now on."""
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, BY_WEIGHT)
 
 
 class Interrupted(BaseException):
@@ -113,7 +114,7 @@ class StopSignals:
             self.received, self._received_at = signal.Signals(number), time.monotonic()
             os.write(2, self._announcement)  # not print, as this may run in the middle of one
         elif time.monotonic() - self._received_at > _ONE_WISH_SECONDS:
-            self._end(signal.Signals(number))
+            self._end(max(self.received, signal.Signals(number), key=BY_WEIGHT.index))
 
     def _end(self, number: signal.Signals) -> None:
         self._ended = True

@@ -7,7 +7,7 @@ import torch
 from pytorch_lightning.callbacks import Checkpoint
 
 from sizemix.checkpointing.last import LastCheckpoint, ends_within_epoch
-from sizemix.checkpointing.signals import Interrupted, StopSignals
+from sizemix.checkpointing.signals import BY_WEIGHT, Interrupted, StopSignals
 from sizemix.data.batches import Batch
 
 _ALONE = "Stopping after this step; once more stops at once."
@@ -55,7 +55,7 @@ class StopBehindStep(Checkpoint):
             return
         number = self._agreed(trainer)
         if number is not None:
-            self._last.save_within_epoch(trainer)
+            self._last.save_within_epoch(trainer, at_the_end=True)
             self._end(number)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -69,13 +69,13 @@ class StopBehindStep(Checkpoint):
         self._signals.stop_waiting()
 
     def _agreed(self, trainer: pl.Trainer) -> signal.Signals | None:
-        """The signal that any rank has received; of several, the one with the highest number."""
+        """The signal that any rank has received; of several, the weightiest."""
         received = self._signals.received
         if trainer.world_size == 1:
             return received
-        number = torch.tensor(received or 0, device=trainer.strategy.root_device)
-        agreed = int(trainer.strategy.reduce(number, reduce_op="max"))
-        return signal.Signals(agreed) if agreed else None
+        weight = torch.tensor(BY_WEIGHT.index(received) if received else -1, device=trainer.strategy.root_device)
+        agreed = int(trainer.strategy.reduce(weight, reduce_op="max"))
+        return BY_WEIGHT[agreed] if agreed >= 0 else None
 
     def _end(self, number: signal.Signals) -> None:
         self._signals.end()

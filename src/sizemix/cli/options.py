@@ -173,7 +173,7 @@ _OPTIONS: dict[str, _Kind] = {
     "evaluation.calibration_transform": _OneOf(("test", "train")),
     "evaluation.measure": _OneOf(("gflops", "latency", "throughput")),
     "checkpoint.every_steps": _Number(int, 1, optional=True),
-    "checkpoint.every_minutes": _Number(float, optional=True),
+    "checkpoint.every_minutes": _Number(float, 1e-3, optional=True),
 }
 
 # Options that only some choices of their group have; a user's own data set, model or schedule has others, and so has

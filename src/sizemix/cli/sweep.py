@@ -29,8 +29,8 @@ from sizemix.cli.folders import is_new, made_by_hydra, note_new, remove_empty_on
 from sizemix.cli.options import RESUMABLE
 from sizemix.errors import UserError
 from sizemix.runs.atomic import write_atomically
-from sizemix.runs.discovery import FAILURE, runs_below
-from sizemix.runs.folder import RunFolder
+from sizemix.runs.discovery import runs_below
+from sizemix.runs.folder import FAILURE, RunFolder
 from sizemix.runs.lock import Lock, take_lock
 
 _RECORD, _LOCK = "sweep.json", "sweep.lock"
@@ -182,9 +182,8 @@ def _job(config: DictConfig) -> float | None:
         return _validation_top1(folder)
     code = _wait_for([sys.executable, "-m", "sizemix.training.run", str(folder.path)])
     if code:
-        failure.write_text(
-            signal.Signals(-code).name if code < 0 else f"exit code {code}, the output of the sweep says why"
-        )
+        if not folder.failure_file.exists():  # what the run has said itself says more
+            failure.write_text(signal.Signals(-code).name if code < 0 else f"exit code {code}")
         return None
     return _validation_top1(folder)
 

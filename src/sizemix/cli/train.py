@@ -71,8 +71,8 @@ def _start_with_rank_0(lifeline: Lifeline) -> int:
     return 0 if path is None else _run_here(path, lifeline)
 
 
-def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
-    arguments = _sweep_first(with_open_options(arguments))
+def _compose_and_start(asked: Sequence[str], lifeline: Lifeline) -> int:
+    arguments = _sweep_first(with_open_options(asked))
     parsed, unknown = get_args_parser().parse_known_args(list(arguments))
     dashed = [argument for argument in unknown if argument.startswith("-")]
     if dashed:
@@ -110,7 +110,7 @@ def _compose_and_start(arguments: Sequence[str], lifeline: Lifeline) -> int:
     if mistakes:
         raise mistakes[0]
     if folders:
-        remember_run(folders[0], arguments)
+        remember_run(folders[0], asked)
         return _carry_on(folders[0], lifeline)
     lifeline.finish()
     return 0
@@ -129,10 +129,14 @@ def _reopen(path: str, overrides: Sequence[str]) -> RunFolder:
             f"a resumed run keeps its configuration: expected only {', '.join(RESUMABLE)}, got {' '.join(refused)}; "
             "start a new run."
         )
-    config = folder.config()
-    config.merge_with_dotlist(list(overrides))
-    check_options(config)
-    folder.save_config(config)
+    if overrides:
+        config = folder.config()
+        config.merge_with_dotlist(list(overrides))
+        check_options(config)
+        try:
+            folder.save_config(config)
+        except OSError as error:
+            raise UserError(f"expected to write into {folder.path}, got: {error.strerror}.") from error
     return folder
 
 

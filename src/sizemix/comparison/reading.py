@@ -14,7 +14,6 @@ from yaml import YAMLError
 
 from sizemix.comparison.columns import PlanColumns, read_plan, read_predictions, read_rows, read_validations
 from sizemix.comparison.records import RunRecord, SetAside, SizeRow
-from sizemix.runs.discovery import FAILURE
 from sizemix.runs.folder import RunFolder
 
 
@@ -25,9 +24,8 @@ class _DamagedError(Exception):
 def read_run(path: Path) -> RunRecord | SetAside:
     """Reads a run folder."""
     folder = RunFolder(path)
-    failure = path / FAILURE
-    if failure.is_file() and not folder.finished:
-        told = failure.read_text(errors="replace").strip().rstrip(".")
+    if folder.failure_file.is_file() and not folder.finished:
+        told = folder.failure_file.read_text(errors="replace").strip().rstrip(".")
         return SetAside(path, "failed", f"{told}.")
     if not folder.finished:
         return SetAside(path, "unfinished", _how_far(folder))

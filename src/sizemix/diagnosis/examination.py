@@ -18,6 +18,7 @@ from sizemix.diagnosis.network import (
     check_step_memory,
     check_test_memory,
 )
+from sizemix.diagnosis.recipe import check_recipe
 from sizemix.diagnosis.run import check_disk, check_pace, check_plan
 from sizemix.diagnosis.setting import Setting, look_at_setting
 from sizemix.models.speed import StepSpeed
@@ -52,6 +53,9 @@ def examine_run(config: DictConfig, *, runs: Path) -> Iterator[Section]:
     num_classes = _CLASSES if dataset is None else len(dataset.class_names)
     net = carried_out(check_network(config, num_classes=num_classes), of_network, subject="network")
     setting = look_at_setting(config, dataset, net, of_setting)
+    if net is not None:
+        recipe = check_recipe(config, net, num_sizes=len(setting.schedule.image_sizes))
+        carried_out(recipe, of_setting, subject="recipe")
     yield "Configuration", of_setting
 
     loader = None

@@ -15,15 +15,21 @@ from sizemix.limits import available_cores
 from sizemix.models.memory import optimizer_bytes
 from sizemix.models.speed import StepSpeed
 from sizemix.sizes.plan import plan_sizes
+from sizemix.training.matching import with_matched_length
+from sizemix.training.plan_inputs import size_schedule
 
-_CHECKPOINTS = 3  # last, best, and the one that is being written
+_CHECKPOINTS = 4  # last, previous, best, and the one that is being written
 
 
 def check_plan(setting: Setting, *, num_images: int, cost: Mapping[int, float]) -> Check[None]:
     """Plans the run as training does, from the images of a pass and the cost of each size."""
-    config = setting.config
+    config, later = setting.config, ""
+    if config.match == "time":
+        later = ", less what match=time changes, which the run measures when it starts"
+    else:
+        config = with_matched_length(config, num_images=num_images, cost=cost, step_seconds=dict)
     plan = plan_sizes(
-        setting.schedule,
+        size_schedule(config),
         shapes=setting.shapes,
         num_images=num_images,
         num_epochs=config.trainer.max_epochs,
@@ -35,7 +41,7 @@ def check_plan(setting: Setting, *, num_images: int, cost: Mapping[int, float]) 
         last_epoch=config.training.last_epoch,
     )
     epochs = f"{plan.num_epochs} epoch{'' if plan.num_epochs == 1 else 's'}"
-    yield Finding("plan", f"{epochs}, {plan.num_steps:,} steps, {plan.images_seen:,} images")
+    yield Finding("plan", f"{epochs}, {plan.num_steps:,} steps, {plan.images_seen:,} images{later}")
 
 
 def check_pace(loader: Loader, speeds: Mapping[int, StepSpeed]) -> Check[None]:

@@ -36,8 +36,8 @@ def read_stored(path: str | Path) -> StoredEvaluation:
         UserError: nothing of the kind there, or damaged files.
     """
     files, run = EvaluationFiles(path), RunFolder(path)
-    if run.config_file.is_file() and not run.finished:
-        raise UserError(f"expected a finished run, got {path}; finish it with resume={path}.")
+    if run.config_file.is_file():
+        run.check_finished()
     if not files.curve_json.is_file():
         raise UserError(
             f"expected a finished run, or a folder that `sizemix evaluate` has written, got {path} without "

@@ -109,8 +109,7 @@ def run_summary(folder: RunFolder) -> RunSummary:
     Raises:
         UserError: the run has not finished, or its summary is damaged or an older version's.
     """
-    if not folder.finished:
-        raise UserError(f"expected a finished run, got {folder.path}; finish it with resume={folder.path}.")
+    folder.check_finished()
     try:
         summary = json.loads(folder.summary_file.read_text())
         seen = summary["preprocessing"]

@@ -6,8 +6,8 @@ from math import inf
 from pathlib import Path
 
 from sizemix.errors import UserError
+from sizemix.runs.folder import FAILURE
 
-FAILURE = "failure.txt"  # in a job's place: why it did not end as it should
 _CONFIG = "config.yaml"
 
 

@@ -11,6 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from sizemix.errors import UserError
 from sizemix.runs.atomic import write_atomically
 
+FAILURE = "failure.txt"
+
 
 class EvaluationFiles:
     """What an evaluation leaves in a folder.
@@ -44,7 +46,8 @@ class RunFolder:
 
     config.yaml (resolved), plan.csv and plan.png, metrics.csv, checkpoints/last.ckpt, previous.ckpt (the one before)
     and best.ckpt, the files of its evaluation, and summary.json, which exists once the run has finished; of image files
-    also split.csv and broken.csv; with sizes.budget=memory fitting_batches.csv, with match=time step_seconds.csv.
+    also split.csv and broken.csv; failure.txt says why it has ended otherwise; with sizes.budget=memory
+    fitting_batches.csv, with match=time step_seconds.csv.
 
     Args:
         path: the folder.
@@ -66,6 +69,7 @@ class RunFolder:
         self.evaluation = EvaluationFiles(path)
         self.lock_file = self.path / "run.lock"
         self.summary_file = self.path / "summary.json"
+        self.failure_file = self.path / FAILURE
 
     @classmethod
     def create(cls, path: str | Path, config: DictConfig) -> "RunFolder":
@@ -108,6 +112,18 @@ class RunFolder:
     def finished(self) -> bool:
         """Whether the run has been evaluated and summarised."""
         return self.summary_file.exists()
+
+    def check_finished(self) -> None:
+        """Refuses a run that has not come to its end.
+
+        Raises:
+            UserError: with the reason, where the run has left one.
+        """
+        if not self.finished:
+            why = ""
+            if self.failure_file.is_file():
+                why = f', which ended with "{self.failure_file.read_text(errors="replace").strip().rstrip(".")}"'
+            raise UserError(f"expected a finished run, got {self.path}{why}; finish it with resume={self.path}.")
 
     def config(self) -> DictConfig:
         """The resolved configuration."""

@@ -34,7 +34,7 @@ from sizemix.training.callbacks import finetuning_of, run_callbacks
 from sizemix.training.classifier import ImageClassifier, compile_for_sizes
 from sizemix.training.cost_cache import CostBySize
 from sizemix.training.images import open_dataset, rank_before_training, serve
-from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, instantiate, plain, without
+from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, TIMM, instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
 from sizemix.training.matching import kept_step_seconds, with_matched_length
 from sizemix.training.measured_steps import steps_on_device
@@ -215,7 +215,8 @@ def _classifier(
 
 def _with_own_weights(settings: DictConfig, folder: RunFolder) -> DictConfig:
     """A run that goes on builds its network from its own checkpoint, as the file or hub it began with may be gone."""
-    begun_with_others = settings.get("pretrained") or settings.get("checkpoint")
+    # Nobody knows what the same names mean to a user's own function.
+    begun_with_others = settings._target_ == TIMM and (settings.get("pretrained") or settings.get("checkpoint"))
     newest = newest_whole(folder) if begun_with_others else None
     if newest is None:
         return settings

@@ -104,7 +104,7 @@ def run_callbacks(
         Determinism(config.seed),
         finite,
         *_late_freezing(config, net),
-        *_smoothing(config, num_sizes=num_sizes),
+        *smoothing_of(config, num_sizes=num_sizes),
         *_averaging(config),
         *_early_stopping(config, val_metric),
         RankStatistics(synchronise=config.trainer.sync_batchnorm),
@@ -134,7 +134,12 @@ def _best(folder: RunFolder, val_metric: str) -> BestCheckpoint:
     )
 
 
-def _smoothing(config: DictConfig, *, num_sizes: int) -> list[pl.Callback]:
+def smoothing_of(config: DictConfig, *, num_sizes: int) -> list[pl.Callback]:
+    """The callback that smooths gradients, or none.
+
+    Raises:
+        UserError: options that do not go together.
+    """
     if config.recipe.loss_scale != "none" != config.recipe.lr_scaling:
         raise UserError(
             f"recipe: expected loss_scale or lr_scaling, got both ({config.recipe.loss_scale} and "

@@ -128,7 +128,13 @@ class ImageClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """The optimizer, with a learning rate for every step of the plan."""
-        optimizer = build_optimizer(self.net, self._optimizer, fused=_may_be_fused(self.trainer))
+        fused = _may_be_fused(self.trainer)
+        if self._optimizer.get("fused") and not fused:
+            raise UserError(
+                "recipe.optimizer.fused: expected no fused step with trainer.precision=16-mixed, nor with "
+                "trainer.gradient_clip_val and bf16-mixed, got true; leave it out."
+            )
+        optimizer = build_optimizer(self.net, self._optimizer, fused=fused)
         factor = lr_factor_by_step(
             self._lr_schedule,
             self._plan,

@@ -22,11 +22,13 @@ class Ending:
     Attributes:
         lifeline: the same.
         signals: the same.
+        mistake: what was told, in a sentence, unless a signal ended the run; None: nothing yet.
     """
 
     def __init__(self, lifeline: Lifeline, signals: StopSignals) -> None:
         self.lifeline = lifeline
         self.signals = signals
+        self.mistake: str | None = None
         self._code: int | None = None
 
     def tell(self, error: BaseException) -> int:
@@ -35,6 +37,7 @@ class Ending:
         if self._code is not None:
             return self._code
         self._code, reason = _code_and_reason(error)
+        self.mistake = None if isinstance(error, Interrupted) else reason
         if self._code == _ERROR and not isinstance(error, DiskFullError):
             traceback.print_exception(error)
         if isinstance(error, Interrupted) and error.on_all_ranks:

@@ -10,13 +10,11 @@ from sizemix.sizes.plan import SizePlan, plan_run
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.sizes.spending import MeasuredStep
 from sizemix.training.cost_cache import CostBySize, cached_costs
-from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, instantiate, plain, without
+from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, TIMM, instantiate, plain, without
 from sizemix.training.matching import local_images_of, with_matched_length
 from sizemix.training.plan_inputs import Images, num_shards, plan_settings, size_schedule
 
 # Imports of torch, timm and Lightning stand inside functions: a plan whose costs are known needs none of the last two.
-
-_TIMM = "sizemix.models.backbone.build_backbone"
 
 
 @dataclass(frozen=True)
@@ -73,7 +71,7 @@ def _costs(config: DictConfig, image_sizes: Iterable[int], *, num_classes: int) 
     def measure(missing: list[int]) -> dict[int, float]:
         from sizemix.models.backbone import check_logits, training_flops
 
-        ours = config.model._target_ == _TIMM
+        ours = config.model._target_ == TIMM
         settings = without(config.model, *NOT_THE_ARCHITECTURE) if ours else without(config.model, "compile")
         net = instantiate(settings, "model", num_classes=num_classes)
         name = config.model.get("name", config.model._target_)
@@ -81,7 +79,7 @@ def _costs(config: DictConfig, image_sizes: Iterable[int], *, num_classes: int) 
         check_logits(net, missing[0], num_classes=num_classes, name=name)
         return cost
 
-    if config.model._target_ != _TIMM:  # a user's own code may change behind the same name
+    if config.model._target_ != TIMM:  # a user's own code may change behind the same name
         return measure(sorted(image_sizes))
     architecture = {**plain(without(config.model, *NOT_THE_ARCHITECTURE)), "num_classes": num_classes}
     return cached_costs(architecture, image_sizes, measure=measure)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
 import torch
-from timm.optim import create_optimizer_v2, get_optimizer_class, list_optimizers
+from timm.optim import create_optimizer_v2, get_optimizer_class, get_optimizer_info, list_optimizers
 from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
@@ -155,6 +155,10 @@ def build_optimizer(model: nn.Module, settings: Mapping[str, Any], *, fused: boo
     if name not in list_optimizers():
         raise UserError(
             f"recipe.optimizer.opt: expected a name of timm's optimizers, such as sgd, momentum or adamw, got {name!r}."
+        )
+    if get_optimizer_info(name).second_order:
+        raise UserError(
+            f"recipe.optimizer.opt: expected one that needs first derivatives alone, such as sgd or adamw, got {name}."
         )
     try:
         if fused and not _OTHER_KERNELS & set(settings) and _has_fused_kernel(name, settings):

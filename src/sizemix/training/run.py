@@ -9,7 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytorch_lightning as pl
 import torch
@@ -74,6 +74,8 @@ def _run(folder: RunFolder, signals: StopSignals, lifeline: Lifeline | None) -> 
         signals.end()
     except BaseException as error:
         code = ending.tell(error)
+        if ending.mistake and lifeline.rank == 0:
+            _note(ending.mistake, folder)
         if isinstance(error, Interrupted) and error.number == signal.SIGUSR1 and lifeline.rank == 0:
             print(requeue(), file=sys.stderr)
     else:
@@ -81,6 +83,12 @@ def _run(folder: RunFolder, signals: StopSignals, lifeline: Lifeline | None) -> 
         code = 0
     lifeline.wait_for_own()
     return code
+
+
+def _note(mistake: str, folder: RunFolder) -> None:
+    """For those who look at the folder later, and for a sweep."""
+    with suppress(OSError):  # as the disk may be full, or the folder another's
+        folder.failure_file.write_text(mistake)
 
 
 def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
@@ -98,6 +106,7 @@ def carry_out(folder: RunFolder, ending: Ending | None = None) -> None:
         return
     ending = ending or Ending(Lifeline(), StopSignals())
     with _alone(folder, ending.lifeline.rank):
+        folder.failure_file.unlink(missing_ok=True)  # of an attempt before this one
         _train_and_evaluate(config, folder, ending, console)
 
 

@@ -18,8 +18,8 @@ from sizemix.inference.loading import SizedClassifier, load
 from sizemix.models.backbone import training_flops
 from sizemix.models.batchnorm import batch_norms
 from sizemix.runs.folder import RunFolder
+from sizemix.training.instantiate import TIMM
 
-_TIMM = "sizemix.models.backbone.build_backbone"
 _CHECKED_SIZES = 3
 
 
@@ -52,7 +52,7 @@ class Subject:
     @property
     def of_timm(self) -> bool:
         """Whether timm builds it by its name."""
-        return bool(self.config.model._target_ == _TIMM)
+        return bool(self.config.model._target_ == TIMM)
 
     @property
     def registered_by_sizemix(self) -> bool:
