@@ -35,7 +35,7 @@ def test_in_training_the_first_is_noted_and_announced_and_the_second_ends_at_onc
     send(signal.SIGTERM)
     assert signals.received is signal.SIGTERM
     assert capfd.readouterr().err == "\nstopping\n"
-    with pytest.raises(Interrupted, match="SIGTERM"):
+    with pytest.raises(Interrupted, match="SIGINT"):
         send(signal.SIGINT)
 
 

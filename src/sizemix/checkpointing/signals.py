@@ -114,7 +114,8 @@ class StopSignals:
             self.received, self._received_at = signal.Signals(number), time.monotonic()
             os.write(2, self._announcement)  # not print, as this may run in the middle of one
         elif time.monotonic() - self._received_at > _ONE_WISH_SECONDS:
-            self._end(max(self.received, signal.Signals(number), key=BY_WEIGHT.index))
+            limit = self.received == signal.SIGUSR1  # behind which Slurm sends SIGTERM: the job must be queued again
+            self._end(self.received if limit else signal.Signals(number))
 
     def _end(self, number: signal.Signals) -> None:
         self._ended = True
