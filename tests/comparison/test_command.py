@@ -24,7 +24,7 @@ def test_it_prints_the_findings_and_where_the_page_is(fixed_and_mixed, tmp_path,
 def test_margin_baseline_and_folder_are_options(fixed_and_mixed, tmp_path, capsys):
     sweep = fixed_and_mixed()
     assert compare.main([str(sweep), "--margin", "3", "--baseline", "mixed", "--out", str(tmp_path / "there")]) == 0
-    assert "fixed is no worse within 3.0 points: shown" in capsys.readouterr().out
+    assert "fixed is no worse within 3.0 points at the base size" in capsys.readouterr().out
     assert (tmp_path / "there" / "findings.json").exists()
 
 
@@ -33,7 +33,10 @@ def test_margin_baseline_and_folder_are_options(fixed_and_mixed, tmp_path, capsy
     [
         (["nowhere"], "expected folders with runs, got nowhere, which is no folder"),
         (["."], "expected folders with runs, got ., which hold none"),
-        (["sweep/0-fixed-seed0"], "expected finished runs of at least two arms, got one, of 1 finished runs"),
+        (
+            ["sweep/0-fixed-seed0"],
+            "expected finished runs of at least two arms, got one (runs that differ in nothing but seed: 1)",
+        ),
         (["sweep", "--margin", "half"], "--margin: expected percentage points between 0 and 100, got half"),
         (["sweep", "--margin", "-1"], "--margin: expected percentage points between 0 and 100, got -1"),
         (["sweep", "--baseline", "nothing"], "--baseline: expected one of the arms (fixed; mixed), got nothing"),

@@ -140,7 +140,9 @@ def test_a_missing_seed_makes_no_other_arm_the_baseline(fake_run, tmp_path, othe
 def test_one_arm_is_nothing_to_compare(fake_run, tmp_path):
     fake_run("0", _LEVEL, "sizes=mixed")
     (fake_run("1", _LEVEL, "sizes=fixed") / "summary.json").unlink()
-    with pytest.raises(UserError, match=r"at least two arms, got one, of 1 finished runs .*unfinished"):
+    with pytest.raises(
+        UserError, match=r"at least two arms, got one .runs that differ in nothing but seed: 1. .*unfinished"
+    ):
         compare([tmp_path])
 
 

@@ -75,7 +75,7 @@ def test_a_missing_folder_is_refused(tmp_path):
         folder(root=str(tmp_path / "nowhere"))
 
 
-@pytest.mark.parametrize(("classes", "found"), [([], "no image"), (["dark"], "only dark")])
+@pytest.mark.parametrize(("classes", "found"), [([], "none"), (["dark"], "only those of 'dark'")])
 def test_fewer_than_two_classes_are_refused(photos, classes, found):
     for name in {"dark", "light"} - set(classes):
         shutil.rmtree(photos / name)
@@ -88,7 +88,7 @@ def test_classes_that_differ_between_parts_are_named(photos, tmp_path):
     for part in ("train", "val"):
         shutil.copytree(photos, root / part)
     (root / "val" / "light").rename(root / "val" / "bright")
-    with pytest.raises(UserError, match="same classes in train/ and val/, got images of bright, light in one only"):
+    with pytest.raises(UserError, match="same classes in train/ and val/, got images of light in train/ only"):
         folder(root=str(root))
 
 

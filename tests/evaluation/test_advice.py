@@ -29,15 +29,15 @@ def test_the_cheapest_of_those_that_are_no_different_within_noise_is_advised():
     found = advise(predictions(s16=first(700), s24=first(800), s32=first(801)), COSTS, reference_size=32)
     assert (found.image_size, found.alike, found.top1) == (24, (32,), 0.8)
     assert found.sentence == (
-        "Deploy at 24 px: -0.1 ± 0.3 points against 32 px, 1.50 x faster (chosen on 1,000 validation images; no "
-        "different within noise, but dearer: 32 px)."
+        "Deploy at 24 px: -0.1 ± 0.3 points against 32 px, 0.50 x the GFLOPs, 1.50 x faster (chosen on 1,000 "
+        "validation images; no different within noise, for more GFLOPs: 32 px)."
     )
 
 
 def test_a_clear_winner_is_advised_although_it_costs_more():
     found = advise(predictions(s16=first(700), s24=first(750), s32=first(800)), COSTS, reference_size=24)
     assert found.image_size == 32
-    assert found.sentence.startswith("Deploy at 32 px: +5.0 ± 1.4 points against 24 px, 1.50 x slower (chosen")
+    assert found.sentence.startswith("Deploy at 32 px: +5.0 ± 1.4 points against 24 px, 2.00 x the GFLOPs, 1.50 x ")
     alone = advise(predictions(s16=first(700), s24=first(750), s32=first(800)), COSTS, reference_size=32)
     assert alone.sentence == "Deploy at 32 px: 80.0% (chosen on 1,000 validation images)."
 
@@ -45,7 +45,13 @@ def test_a_clear_winner_is_advised_although_it_costs_more():
 def test_without_measured_time_the_sentence_speaks_of_operations():
     counted = [SizeCost(cost.image_size, cost.gflops) for cost in COSTS]
     found = advise(predictions(s16=first(800), s24=first(800), s32=first(800)), counted, reference_size=32)
-    assert "0.25 x the GFLOPs" in found.sentence
+    assert "0.25 x the GFLOPs (chosen" in found.sentence
+
+
+def test_too_few_images_are_said_to_be_too_few():
+    few = {f"s{size}": first(18, of=24) for size in (16, 24, 32)}
+    found = advise(predictions(**few), COSTS, reference_size=32)
+    assert "(chosen on 24 validation images, too few to see less than 12 points; no different" in found.sentence
 
 
 @pytest.mark.parametrize(

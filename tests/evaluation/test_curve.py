@@ -1,3 +1,5 @@
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -134,12 +136,16 @@ def test_images_that_could_not_be_read_are_not_counted():
     assert [point.num_images for point in curve_points(found)] == [7, 7]
 
 
-def test_the_progress_bar_shows_the_size(capsys):
+def test_the_progress_bar_shows_the_size_at_a_terminal_alone(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     batches = side_by_side([4, 16])
     evaluated(BrightnessClassifier(), (4, 16), test=batches, calibration=batches, show_progress=True)
     shown = capsys.readouterr().err
     for kind in ("Recalibrating", "Evaluating"):
         assert any(line.startswith(kind) and "4/4" in line and "16 px" in line for line in shown.split("\r"))
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: False)
+    evaluated(BrightnessClassifier(), (4, 16), test=batches, calibration=batches, show_progress=True)
+    assert capsys.readouterr().err == ""
 
 
 def test_a_network_without_batch_norm_has_no_recalibrated_figure():

@@ -109,7 +109,7 @@ def test_the_card_tells_accuracy_cost_training_and_how_to_load(small_run, tmp_pa
     assert main([str(small_run.path), "--format", "torch", "--image-size", "16", "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
     assert f"Written: {tmp_path}/out/README.md, config.json, model.pt2, for 16 px (checked at 16, 12, 20 px" in shown
-    assert len(shown.splitlines()) == 4
+    assert len(shown.splitlines()) == 5
     card = (tmp_path / "out" / "README.md").read_text()
     for part in ("library_name: pytorch", "Fashion-MNIST", "| **16 px** |", "12 px 5", "opt sgd", "random weights",
                  'torch.export.load("model.pt2")', "for another size export again"):  # fmt: skip

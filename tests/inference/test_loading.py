@@ -131,6 +131,13 @@ def test_unfinished_runs_and_damaged_summaries_are_refused(copied):
         load(copied.path)
 
 
+def test_a_damaged_checkpoint_of_a_finished_run_says_how_to_mend_it(copied):
+    copied.last_checkpoint.write_bytes(copied.last_checkpoint.read_bytes()[:1000])
+    said = r": expected a whole checkpoint, got .*last\.ckpt.*; or remove its summary\.json: resume=.* goes on"
+    with pytest.raises(UserError, match=said):
+        load(copied.path)
+
+
 def test_functions_that_a_config_names_are_not_called_unless_trusted(copied):
     config = copied.config()
     config.model._target_ = "os.system"

@@ -64,7 +64,7 @@ def test_the_table_of_a_long_run_fits_into_80_columns(measured):
 def test_sizes_that_change_with_the_epochs_are_told_in_their_order():
     growing = plan_run(stages(base_size=32, num_epochs=6, image_sizes=[16, 24, 32]), budget="constant", base_size=32,
                        base_batch_size=10, seed=0, num_images=100, num_epochs=6)  # fmt: skip
-    assert "Most images by epoch: 16 px in 0 to 1, 24 px in 2 to 3, 32 px in 4 to 5" in shown(growing)
+    assert "Most images by epoch: 16 px in 1 to 2, 24 px in 3 to 4, 32 px in 5 to 6" in shown(growing)
 
 
 def test_a_size_whose_share_fills_no_step_is_named():
@@ -110,6 +110,6 @@ def test_the_picture_shows_every_size_over_the_epochs(tmp_path):
     assert (small.baseline.tolist(), small.values.tolist(), large.values.tolist()) == ([0, 0], [50, 50], [100, 100])
     assert below.lines[0].get_ydata().tolist() == [24, 24, 24]
     once = plan_figure(plan(num_epochs=1), title="test").axes[1].lines[0]
-    assert (once.get_xdata().tolist(), once.get_ydata().tolist()) == ([-0.5, 0.5], [24, 24])
+    assert (once.get_xdata().tolist(), once.get_ydata().tolist()) == ([0.5, 1.5], [24, 24])
     draw_plan(plan(), tmp_path / "plan.png", title="test")
     assert (tmp_path / "plan.png").read_bytes().startswith(b"\x89PNG")

@@ -51,8 +51,21 @@ def compose(arguments: Sequence[str], *, placeholders: Mapping[str, str] | None 
 
 
 def with_open_options(arguments: Sequence[str]) -> list[str]:
-    """Lets model.kwargs take any key: Hydra wants ++ before one that no configuration file has."""
-    return [f"++{argument}" if argument.startswith("model.kwargs.") else argument for argument in arguments]
+    """Lets model.kwargs take any key, and values any letter.
+
+    Hydra wants ++ before a key that no configuration file has, and quotes around letters that are not English ones.
+    """
+    opened = [f"++{argument}" if argument.startswith("model.kwargs.") else argument for argument in arguments]
+    return [_quoted(argument) for argument in opened]
+
+
+def _quoted(argument: str) -> str:
+    """In Hydra's quotes, unless the user has put some or has written a list or more."""
+    name, is_option, value = argument.partition("=")
+    if not is_option or value.isascii() or set(value) & set("\"'[]{}()$\\"):
+        return argument
+    parts = ",".join(f"'{part}'" for part in value.split(","))
+    return f"{name}={parts}"
 
 
 def prepared(config: DictConfig, overrides: Sequence[str]) -> DictConfig:

@@ -52,6 +52,8 @@ def _predict(options: argparse.Namespace) -> int:
     from sizemix.inference.predicting import Unreadable, predictions
 
     files = list(_files(options.images))
+    if options.out is not None and not os.access(options.out.absolute().parent, os.W_OK):
+        raise UserError(f"--out: expected a file in a folder that can be written, got {options.out}; give another.")
     if options.batch_size < 1:
         raise UserError(f"--batch-size: expected at least 1, got {options.batch_size}.")
     with warnings.catch_warnings(record=True) as told:
@@ -82,7 +84,7 @@ def _predict(options: argparse.Namespace) -> int:
     )
     good = [one for one in found if not isinstance(one, Unreadable)]
     broken = [one for one in found if isinstance(one, Unreadable)]
-    _show(good)
+    _show(good, told_all=options.out is not None)
     if options.out is not None:
         _write(found, options.out)
         print(f"Written: {options.out}")
@@ -134,7 +136,7 @@ def _device(name: str) -> str:
     return name
 
 
-def _show(found: Sequence["Prediction"]) -> None:
+def _show(found: Sequence["Prediction"], *, told_all: bool) -> None:
     table = Table()
     table.add_column("image", overflow="fold")
     table.add_column("class", overflow="fold")
@@ -145,7 +147,8 @@ def _show(found: Sequence["Prediction"]) -> None:
     if found:
         console.print(table)
     if len(found) > _SHOWN:
-        console.print(f"and {len(found) - _SHOWN} more; --out FILE writes all of them.")
+        more = "" if told_all else "; --out FILE writes all of them"
+        console.print(f"and {len(found) - _SHOWN} more{more}.")
 
 
 def _write(found: "Sequence[Prediction | Unreadable]", path: Path) -> None:

@@ -175,7 +175,7 @@ def compare(paths: Sequence[str | Path], *, margin: float = DEFAULT_MARGIN, base
 
 
 def _too_few(arms: Sequence[Arm], set_aside: Sequence[SetAside]) -> str:
-    what = f"one, of {len(arms[0].runs)} finished runs that differ in nothing but seed" if arms else "none"
+    what = f"one (runs that differ in nothing but seed: {len(arms[0].runs)})" if arms else "none"
     aside = f" ({'; '.join(f'{one.path}: {one.state}, {one.reason}' for one in set_aside[:3])})" if set_aside else ""
     return f"expected finished runs of at least two arms, got {what}{aside}; train another."
 

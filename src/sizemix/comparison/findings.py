@@ -95,15 +95,17 @@ def _at_base_size(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
     if one is None:
         return
     margin = points(comparison.margin)
-    claim = f"At the base size of {one.image_size} px {versus.arm.name} is no worse within {margin} points"
+    name, place = versus.arm.name, f"at the base size of {one.image_size} px"
     if one.lower_bound is None:
-        yield Finding(versus.arm.name, "base size", "unclear", f"{claim}: not known ({_evidence(one)}).")
+        text = f"Whether {name} is no worse within {margin} points {place} is not known ({_evidence(one)})."
+        yield Finding(name, "base size", "unclear", text)
         return
     shown = is_no_worse(one.lower_bound, margin=comparison.margin)
     over = "seeds" if one.over_images is None else "seeds and test images"
     detail = f"{points(one.test.mean)} points, one-sided {_SURE} bound over {over} {points(one.lower_bound)}"
     verdict = "shown" if shown else "worse" if one.verdict == "worse" else "unclear"
-    yield Finding(versus.arm.name, "base size", verdict, f"{claim}: {'shown' if shown else 'not shown'} ({detail}).")
+    is_shown = "is" if shown else "is not shown to be"
+    yield Finding(name, "base size", verdict, f"{name} {is_shown} no worse within {margin} points {place} ({detail}).")
 
 
 def _at_smaller_size(versus: Versus, comparison: Comparison) -> Iterator[Finding]:
@@ -126,7 +128,7 @@ def _at_smaller_size(versus: Versus, comparison: Comparison) -> Iterator[Finding
         else f"difference {points(test.mean)}, {_SURE} interval {points(low)} to {points(high)}"
     )
     within = crossing.lower_bound is not None and is_no_worse(crossing.lower_bound, margin=comparison.margin)
-    claim = f"no worse within {points(comparison.margin)} points: {'shown' if within else 'not shown'}"
+    claim = f"{'no worse' if within else 'not shown to be no worse'} within {points(comparison.margin)} points"
     text = f"{name} reaches {whose} in the mean already at {crossing.image_size} px{cost} ({sure}; {claim})."
     yield Finding(name, "smaller size", "shown" if within else "unclear", text)
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from sizemix.data.cropping import GAP
 from sizemix.data.crops import RandomResizedCrop
+from sizemix.data.pack_format import INDEX_FILE
 from sizemix.data.photo_sets import PhotoDataset, photo_dataset, with_held_out
 from sizemix.data.photos import Photo, open_photo, photo_size
 from sizemix.data.splits import SplitFile, read_split
@@ -237,18 +238,20 @@ def _is_broken_link(path: Path) -> bool:
 def _check_classes(root: Path, parts: Mapping[str, Path], files: Sequence[SplitFile]) -> None:
     classes = {split: {file.class_name for file in files if file.split == split} for split in parts}
     if len(classes["train"]) < 2:
-        found = f"only {classes['train'].pop()}" if classes["train"] else "no image"
+        found = f"only those of '{classes['train'].pop()}'" if classes["train"] else "none"
+        if (root / INDEX_FILE).is_file():
+            raise UserError(f"data.root: expected a folder of photos, got the pack {root}; a pack is data=pack.")
         raise UserError(
             f"expected image files of at least two classes, a folder for each, in {parts['train']}, found {found}"
             f"{_loose_images(parts['train'])}."
         )
     for split, names in classes.items():
-        odd = sorted(names ^ classes["train"])
-        if odd:
-            raise UserError(
-                f"{root}: expected the same classes in train/ and {parts[split].name}/, got images of "
-                f"{', '.join(odd[:5])} in one only."
-            )
+        for there, missing in (("train", classes["train"] - names), (parts[split].name, names - classes["train"])):
+            if missing:
+                raise UserError(
+                    f"{root}: expected the same classes in train/ and {parts[split].name}/, got images of "
+                    f"{', '.join(sorted(missing)[:5])} in {there}/ only."
+                )
 
 
 def _loose_images(part: Path) -> str:
@@ -257,7 +260,7 @@ def _loose_images(part: Path) -> str:
     loose = sum(1 for path in part.iterdir() if path.suffix.lower() in extensions)
     if not loose:
         return ""
-    return f", and {loose} image files beside them; if {part.name} is one of the classes, set data.root={part.parent}"
+    return f", and {loose} image files in no class's folder; if {part.name} is a class, set data.root={part.parent}"
 
 
 def _broken(root: Path, files: Sequence[SplitFile]) -> Iterator[tuple[str, str]]:

@@ -119,9 +119,11 @@ def read_index(folder: Path) -> Index:
     try:
         data = file.read_bytes()
     except OSError as error:
+        photos = folder.is_dir() and any(entry.is_dir() for entry in folder.iterdir())
+        remedy = f"photos are data=folder, or packed by sizemix pack {folder} DEST" if photos else "look for its name"
+        reason = error.strerror
         raise UserError(
-            f"data.root: expected a pack, that is a folder with {INDEX_FILE}, got {folder} ({error.strerror}); make "
-            f"one with sizemix pack SRC {folder}."
+            f"data.root: expected a pack, that is a folder with {INDEX_FILE}, got {folder} ({reason}); {remedy}."
         ) from error
     try:
         index = _parsed(data)

@@ -31,6 +31,7 @@ from sizemix.training.plan_inputs import source_settings
 _UNEVEN = 10  # the largest class over the smallest, from which on a warning is due
 _PHOTOS_IN_A_SAMPLE = 200
 _SECONDS_A_SIZE = 1.0
+_FEW_IMAGES = 100
 _ANY = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 _MOST_IMAGES = 16  # of a measured batch: of large photos, a whole one may take a worker many seconds
 
@@ -40,7 +41,14 @@ def check_images(config: DictConfig) -> Check[DataSource]:
     dataset: DataSource = instantiate(source_settings(config), "data")
     splits = {"training": dataset.train, "validation": dataset.val, "the test": dataset.test}
     numbers = ", ".join(f"{len(split.targets):,} for {purpose}" for purpose, split in splits.items())
-    yield Finding("images", f"{dataset.name}: {numbers}")
+    few, remedy = len(dataset.val.targets), None
+    if few < _FEW_IMAGES:
+        least = 100 * 3 / few if few else 100  # of images that both get right: the rule of three
+        remedy = (
+            f"expected {_FEW_IMAGES} validation images or more, which choose the size to deploy, got {few}: they show "
+            f"no difference under {least:.0f} points; hold out more, as by data.val_fraction."
+        )
+    yield Finding("images", f"{dataset.name}: {numbers}", "warning" if remedy else "ok", remedy)
     if isinstance(dataset, PhotoDataset) and dataset.broken:
         path, reason = next(iter(dataset.broken.items()))
         remedy = f"mend or remove the broken files, such as {path} ({reason}); training leaves them out."

@@ -13,6 +13,7 @@ from sizemix.evaluation.cost import SizeCost
 from sizemix.evaluation.predictions import Predictions
 
 _TWO_SIDED = float(norm.ppf(0.975))
+_COARSE_POINTS = 5.0  # where even larger differences could not be seen, the sentence says so
 
 
 @dataclass(frozen=True)
@@ -63,8 +64,8 @@ class Advice:
         reference_size: what it is compared with, pixels.
         top1: of validation images, from 0 to 1.
         difference: to the reference size.
-        times_faster: the reference's latency over its own, or its GFLOPs where no latency was measured.
-        measured: whether times_faster is measured.
+        relative_gflops: its GFLOPs over the reference's.
+        times_faster: the reference's latency over its own; None where latencies were not measured.
         alike: other sizes whose accuracy is within noise of the most accurate that the wish allows; they are not
             ranked, and the cheapest of all of these is advised.
         num_images: validation images.
@@ -74,16 +75,18 @@ class Advice:
     reference_size: int
     top1: float
     difference: Difference
-    times_faster: float
-    measured: bool
+    relative_gflops: float
+    times_faster: float | None
     alike: tuple[int, ...]
     num_images: int
 
     @property
     def sentence(self) -> str:
         """All of it, to be shown."""
-        others = f"; no different within noise, but dearer: {_listed(self.alike)} px" if self.alike else ""
-        chosen = f"(chosen on {self.num_images:,} validation images{others})"
+        others = f"; no different within noise, for more GFLOPs: {_listed(self.alike)} px" if self.alike else ""
+        least = self.difference.half_width
+        few = f", too few to see less than {least:.0f} points" if least > _COARSE_POINTS else ""
+        chosen = f"(chosen on {self.num_images:,} validation images{few}{others})"
         if self.image_size == self.reference_size:
             return f"Deploy at {self.image_size} px: {self.top1:.1%} {chosen}."
         against = f"{self.difference} against {self.reference_size} px"
@@ -91,11 +94,12 @@ class Advice:
 
     @property
     def _pace(self) -> str:
-        if not self.measured:
-            return f"{1 / self.times_faster:.2f} x the GFLOPs"
-        if self.times_faster < 1:
-            return f"{1 / self.times_faster:.2f} x slower"
-        return f"{self.times_faster:.2f} x faster"
+        gflops = f"{self.relative_gflops:.2f} x the GFLOPs"
+        if self.times_faster is None:
+            return gflops
+        slower = self.times_faster < 1
+        pace = f"{1 / self.times_faster:.2f} x slower" if slower else f"{self.times_faster:.2f} x faster"
+        return f"{gflops}, {pace}"
 
 
 def advise(predictions: Predictions, costs: Sequence[SizeCost], *, reference_size: int, wish: Wish = NO_WISH) -> Advice:
@@ -122,14 +126,14 @@ def advise(predictions: Predictions, costs: Sequence[SizeCost], *, reference_siz
     if wish.min_top1 is not None:
         level = cheapest_first[:1]  # anything that is accurate enough will do
     chosen = level[0]
-    times, measured = _times_faster(by_size[chosen], by_size[reference_size])
+    own, reference = by_size[chosen], by_size[reference_size]
     return Advice(
         chosen,
         reference_size,
         top1[chosen],
         difference(right[chosen], right[reference_size]),
-        times,
-        measured,
+        own.gflops / reference.gflops,
+        _times_faster(own, reference),
         tuple(level[1:]),
         len(predictions.targets),
     )
@@ -176,10 +180,10 @@ def _wished(wish: Wish) -> str:
     return ", ".join(text.format(value) for text, value in wishes.items() if value is not None)
 
 
-def _times_faster(cost: SizeCost, reference: SizeCost) -> tuple[float, bool]:
-    if cost.latency_ms is not None and reference.latency_ms is not None:
-        return reference.latency_ms / cost.latency_ms, True
-    return reference.gflops / cost.gflops, False
+def _times_faster(cost: SizeCost, reference: SizeCost) -> float | None:
+    if cost.latency_ms is None or reference.latency_ms is None:
+        return None
+    return reference.latency_ms / cost.latency_ms
 
 
 def _listed(image_sizes: Sequence[int] | Mapping[int, SizeCost]) -> str:

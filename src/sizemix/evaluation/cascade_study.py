@@ -55,7 +55,7 @@ class Contest:
         judged = f"(chosen on {len(self.val.correct):,} validation images, judged on {len(self.test.correct):,} others)"
         if self.pays:
             return f"A cascade pays: {self.test.plan}: {against} {judged}."
-        return f"A cascade does not pay here: the best, {self.test.plan}, gives {against} {judged}; deploy one size."
+        return f"A cascade does not pay here: the best ({self.test.plan}) gives {against} {judged}; deploy one size."
 
     @property
     def _pace(self) -> str:

@@ -89,7 +89,12 @@ def measured_costs(
         latencies = _latencies(twin, [cost.image_size for cost in costs], device=device)
         fastest: Mapping[int, tuple[float, int]] = {}
         if throughput:
-            sizes = tqdm([cost.image_size for cost in costs], desc="Measuring", unit="size", disable=not show_progress)
+            sizes = tqdm(
+                [cost.image_size for cost in costs],
+                desc="Measuring",
+                unit="size",
+                disable=None if show_progress else True,
+            )
             fastest = {size: _throughput(twin, size, device=device) for size in sizes}
     measured = []
     for cost in costs:

@@ -45,7 +45,7 @@ def size_statistics(net: nn.Module, batches: Batches, *, show_progress: bool = T
     if not batch_norms(net):
         return {}
     with (
-        tqdm(total=len(batches), desc="Recalibrating", unit="batch", disable=not show_progress) as bar,
+        tqdm(total=len(batches), desc="Recalibrating", unit="batch", disable=None if show_progress else True) as bar,
         on_its_own(net),
     ):
         shown = ((batch.image_size, batch.images) for batch in _shown(batches, bar))
@@ -79,7 +79,7 @@ def predictions(
     plain, tuned = ({size: _Said() for size in image_sizes} for _ in range(2))
     targets: list[Tensor] = []
     with (
-        tqdm(total=len(batches), desc="Evaluating", unit="batch", disable=not show_progress) as bar,
+        tqdm(total=len(batches), desc="Evaluating", unit="batch", disable=None if show_progress else True) as bar,
         evaluating(net),
         torch.no_grad(),
     ):

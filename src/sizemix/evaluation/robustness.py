@@ -64,7 +64,7 @@ def robustness(
         scales: factors of an object's side.
         show_progress: a progress bar with the current size.
     """
-    bar = tqdm(list(image_sizes), desc="Scales and shifts", unit="size", disable=not show_progress)
+    bar = tqdm(list(image_sizes), desc="Scales and shifts", unit="size", disable=None if show_progress else True)
     with evaluating(net), torch.no_grad(), autocast():
         return [_at_size(net, datamodule, size, statistics.get(size, {}), scales, outputs) for size in bar]
 

@@ -18,7 +18,7 @@ from sizemix.inference.transform import Picture, Transform
 from sizemix.inference.trust import check_targets
 from sizemix.models.bank import BatchNormBank
 from sizemix.models.batchnorm import batch_norms, put
-from sizemix.models.weights import read_weights
+from sizemix.models.weights import Weights, read_weights
 from sizemix.runs.folder import RunFolder
 from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, instantiate, without
 
@@ -75,7 +75,7 @@ def run_network(folder: RunFolder, *, num_classes: int, trust_target: bool) -> n
     settings: DictConfig = folder.config().model
     check_targets(settings, where=folder.path, trust_target=trust_target)
     net: nn.Module = instantiate(without(settings, *NOT_THE_ARCHITECTURE), "model", num_classes=num_classes)
-    weights = read_weights(folder.path)
+    weights = _newest_weights(folder)
     try:
         net.load_state_dict(dict(weights.tensors))
     except RuntimeError as error:
@@ -84,6 +84,16 @@ def run_network(folder: RunFolder, *, num_classes: int, trust_target: bool) -> n
             f"says, got others ({' '.join(str(error).split())[:200]})."
         ) from error
     return net.to(memory_format=torch.channels_last).eval()  # type: ignore[call-overload,no-any-return]
+
+
+def _newest_weights(folder: RunFolder) -> Weights:
+    try:
+        return read_weights(folder.path)
+    except UserError as error:
+        mistake = str(error).removeprefix("model.checkpoint: ").rstrip(".")
+        raise UserError(
+            f"{folder.path}: {mistake}; or remove its summary.json: resume={folder.path} goes on from previous.ckpt."
+        ) from error
 
 
 @dataclass(frozen=True)

@@ -186,6 +186,6 @@ def _refusal(name: str, failed: Mapping[int, str], *, accepted: list[int]) -> st
     remedy = (
         f"it takes {accepted}: set sizes.image_sizes and evaluation.eval_sizes to such sizes"
         if accepted
-        else "set sizes.image_sizes, evaluation.eval_sizes and data.base_size to sizes it takes"
+        else "choose sizes it takes, for a run by sizes.image_sizes, evaluation.eval_sizes and data.base_size"
     )
-    return f"{name} does not take images of {list(failed)} px ({size}: {reason[:200]}); {remedy}."
+    return f"{name} does not take images of {list(failed)} px ({size}: {reason[:200].rstrip('.')}); {remedy}."

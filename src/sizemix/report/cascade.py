@@ -106,7 +106,7 @@ def _draw(study: CascadeStudy, test: Predictions, costs: Sequence[SizeCost], pat
         if timed:
             _draw_by(axes[1], study, test, costs, cost="latency_ms", label="mean ms of an image")
         axes[0].set(ylabel="top-1 (%)")
-        axes[0].legend(frameon=False, loc="lower right")
+        figure.legend(*axes[0].get_legend_handles_labels(), frameon=False, loc="outside lower center", ncols=3)
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=150))
 
 

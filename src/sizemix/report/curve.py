@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullLocator
 from rich.console import Group
 from rich.table import Table
 
@@ -172,7 +173,9 @@ def _draw_by_compute(axes: Axes, points: Sequence[CurvePoint], costs: Sequence[S
     for x, y, point in zip(gflops, top1, points, strict=True):
         axes.annotate(f"{point.image_size}", (x, y), (0, 7), textcoords="offset points", ha="center", fontsize=9)
     axes.set(xlabel="GFLOPs of an image's forward pass", xscale="log")
+    narrow = max(gflops) < 20 * min(gflops)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7) if narrow else (1, 3)))
     axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter("{x:g}")
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     axes.legend(frameon=False, loc="lower right")

@@ -1,5 +1,6 @@
 """A plan as a table, as CSV files and as a picture."""
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from itertools import groupby
@@ -100,7 +101,7 @@ def _course(plan: SizePlan) -> list[str]:
     stretches = []
     for size, epochs in groupby(range(plan.num_epochs), key=lambda epoch: largest[epoch]):
         first, *others = epochs
-        stretches.append(f"{size} px in {first}" + (f" to {others[-1]}" if others else ""))
+        stretches.append(f"{size} px in {first + 1}" + (f" to {others[-1] + 1}" if others else ""))
     shown = stretches if len(stretches) <= 12 else [*stretches[:6], "...", *stretches[-3:]]
     return [f"Most images by epoch: {', '.join(shown)}"]
 
@@ -165,7 +166,8 @@ def plan_figure(plan: SizePlan, *, title: str) -> Figure:
         dtype=float,
     )  # (epochs, sizes)
     shares = images / images.sum(1, keepdims=True)
-    edges = np.arange(plan.num_epochs + 1) - 0.5
+    edges = np.arange(plan.num_epochs + 1) + 0.5
+    edges[-1] = edges[-2] + plan.inputs.last_epoch
     colours = mpl.colormaps["viridis"](np.linspace(0.9, 0.15, len(sizes)))
     with mpl.rc_context({"font.size": 11, "axes.spines.top": False, "axes.spines.right": False}):
         figure = Figure(figsize=(7.5, 5.6), layout="constrained")
@@ -174,7 +176,8 @@ def plan_figure(plan: SizePlan, *, title: str) -> Figure:
         for size, colour, share in zip(sizes, colours, 100 * shares.T, strict=True):
             above.stairs(bottom + share, edges, baseline=bottom, fill=True, color=colour, label=f"{size} px")
             bottom = bottom + share
-        above.set(title=title, ylabel="share of images (%)", ylim=(0, 100), xlim=(-0.5, plan.num_epochs - 0.5))
+        figure.suptitle(textwrap.fill(title, 80), fontsize=11)
+        above.set(ylabel="share of images (%)", ylim=(0, 100), xlim=(edges[0], edges[-1]))
         handles, labels = above.get_legend_handles_labels()
         above.legend(handles[::-1], labels[::-1], frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
         mean = shares @ np.array(sizes)

@@ -37,9 +37,9 @@ def write_onnx(subject: Subject, folder: Path) -> Checked:
 
 
 def loading(folder: Path) -> str:
-    """How it is loaded, in two lines of Python."""
+    """How it is loaded, in Python."""
     return (
-        f'session = onnxruntime.InferenceSession("{folder / ONNX}")\n'
+        f'import onnxruntime\nsession = onnxruntime.InferenceSession("{folder / ONNX}")\n'
         f'(logits,) = session.run(None, {{"{_IMAGES}": images}})'
     )
 

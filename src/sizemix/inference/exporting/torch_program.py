@@ -31,5 +31,5 @@ def write_program(subject: Subject, folder: Path) -> Checked:
 
 
 def loading(folder: Path) -> str:
-    """How it is loaded, in two lines of Python."""
-    return f'net = torch.export.load("{folder / PROGRAM}").module()\nlogits = net(images)'
+    """How it is loaded, in Python."""
+    return f'import torch\nnet = torch.export.load("{folder / PROGRAM}").module()\nlogits = net(images)'
