@@ -71,6 +71,11 @@ class RecordedSplit:
         """(num_images,) class numbers."""
         return self.split.targets
 
+    @property
+    def fingerprint(self) -> str:
+        """That of the split itself."""
+        return self.split.fingerprint
+
     def subset(self, rows: torch.Tensor) -> "RecordedSplit":
         """Only those images."""
         return RecordedSplit(self.split.subset(rows), self.records)

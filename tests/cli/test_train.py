@@ -18,6 +18,7 @@ from sizemix.training import run
 has_gpu = torch.cuda.is_available()
 
 _QUICK = ("data.train_images=100", "trainer.max_epochs=1", "trainer.enable_progress_bar=false")
+_TINY = ("sizes=fixed", "sizes.base_size=8", "evaluation.eval_sizes=[8]", "evaluation.calibration_images=50")
 
 
 @pytest.fixture
@@ -164,7 +165,7 @@ def test_an_option_that_is_refused_on_resume_is_not_kept(command, tmp_path, capf
 
 
 def test_what_ended_a_run_stands_in_its_folder_until_it_goes_on(command, tmp_path, capfd):
-    assert command(*_QUICK, "+data.colour=red", "hydra.run.dir=run") == 2
+    assert command(*_QUICK, *_TINY, "+data.colour=red", "hydra.run.dir=run") == 2
     failure = tmp_path / "run" / "failure.txt"
     assert failure.read_text() in capfd.readouterr().err
     said = r'expected a finished run, got .*run, which ended with "data: expected options .* got colour.*"; finish it'
