@@ -5,6 +5,7 @@ import torch
 from PIL import Image
 
 from sizemix.data.folder import BrokenFilesError, folder
+from sizemix.data.pack import pack
 from sizemix.data.splits import write_split
 from sizemix.errors import UserError
 
@@ -81,6 +82,15 @@ def test_fewer_than_two_classes_are_refused(photos, classes, found):
         shutil.rmtree(photos / name)
     with pytest.raises(UserError, match=f"at least two classes.* found {found}"):
         folder(root=str(photos))
+
+
+def test_a_pack_is_not_taken_for_photos_nor_photos_for_a_pack(tmp_path, photos):
+    with pytest.raises(UserError, match=r"expected a pack, .*; photos are data=folder, or packed by sizemix pack .*"):
+        pack(root=str(photos))
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "index.bin").touch()
+    with pytest.raises(UserError, match=r"expected a folder of photos, got the pack .*; a pack is data=pack"):
+        folder(root=str(tmp_path / "packed"))
 
 
 def test_classes_that_differ_between_parts_are_named(photos, tmp_path):

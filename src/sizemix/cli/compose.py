@@ -32,7 +32,7 @@ def compose(arguments: Sequence[str], *, placeholders: Mapping[str, str] | None 
         UserError: an argument that is no option, several values of one, or an option that does not fit.
     """
     try:
-        arguments = with_open_options(_without_config_dir(arguments))
+        arguments = as_hydra_reads(_without_config_dir(arguments))
         _check_arguments(arguments)
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
             config = hydra.compose("train", list(arguments), return_hydra_config=True)
@@ -50,8 +50,8 @@ def compose(arguments: Sequence[str], *, placeholders: Mapping[str, str] | None 
     return config
 
 
-def with_open_options(arguments: Sequence[str]) -> list[str]:
-    """Lets model.kwargs take any key, and values any letter.
+def as_hydra_reads(arguments: Sequence[str]) -> list[str]:
+    """Arguments of which model.kwargs may have any key, and all values any letter.
 
     Hydra wants ++ before a key that no configuration file has, and quotes around letters that are not English ones.
     """

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from sizemix.checkpointing.signals import hold_back
 from sizemix.cli import sweep
-from sizemix.cli.compose import CONF, prepared, with_open_options
+from sizemix.cli.compose import CONF, as_hydra_reads, prepared
 from sizemix.cli.folders import made_by_hydra, remove_empty_ones
 from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import RESUMABLE, check_options
@@ -72,7 +72,7 @@ def _start_with_rank_0(lifeline: Lifeline) -> int:
 
 
 def _compose_and_start(asked: Sequence[str], lifeline: Lifeline) -> int:
-    arguments = _sweep_first(with_open_options(asked))
+    arguments = _sweep_first(as_hydra_reads(asked))
     parsed, unknown = get_args_parser().parse_known_args(list(arguments))
     dashed = [argument for argument in unknown if argument.startswith("-")]
     if dashed:
