@@ -34,7 +34,7 @@ def test_the_plan_has_the_length_that_match_asks_for(setting):
     assert matched.text.startswith("3 epochs"), "half of the images cost a third"
     assert as_long.text.startswith("2 epochs")
     (timed,) = check_plan(setting("trainer.max_epochs=2", "match=time"), num_images=80, cost=cost)
-    assert timed.text == f"{as_long.text}, less what match=time changes, which the run measures when it starts"
+    assert timed.text == f"{as_long.text}, before match=time changes the length by what the run measures when it starts"
 
 
 def test_one_epoch_is_one(setting):

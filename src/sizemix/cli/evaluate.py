@@ -143,8 +143,7 @@ def _of_run(run: RunFolder, overrides: Sequence[str]) -> DictConfig:
         OmegaConf.set_struct(config, False)
     except Exception as error:  # a grammar of its own
         raise UserError(one_sentence(error)) from error
-    if _parted(overrides, ("data.root=",))[0]:
-        _forget_choices_of_files(config, overrides)
+    _forget_choices_of_files(config, overrides)
     check_options(config)
     make_paths_absolute(config)
     return config
@@ -152,6 +151,8 @@ def _of_run(run: RunFolder, overrides: Sequence[str]) -> DictConfig:
 
 def _forget_choices_of_files(config: DictConfig, overrides: Sequence[str]) -> None:
     """Those of the run's own images say nothing of others."""
+    if not _parted(overrides, ("data.root=",))[0]:
+        return
     for name in ("split_file", "train_images"):
         if name in config.data and not _parted(overrides, (f"data.{name}=",))[0]:
             config.data[name] = None

@@ -25,7 +25,7 @@ def check_plan(setting: Setting, *, num_images: int, cost: Mapping[int, float]) 
     """Plans the run as training does, from the images of a pass and the cost of each size."""
     config, later = setting.config, ""
     if config.match == "time":
-        later = ", less what match=time changes, which the run measures when it starts"
+        later = ", before match=time changes the length by what the run measures when it starts"
     else:
         config = with_matched_length(config, num_images=num_images, cost=cost, step_seconds=dict)
     plan = plan_sizes(
