@@ -19,6 +19,8 @@ def mixed(mixing, seed=0, **options):
 
 def test_without_mixing_targets_stay_class_numbers():
     assert torch.equal(mixed(Mixing()).images, batch().images)
+    plain = batch()
+    assert Mixing()(plain, num_classes=4, seed=(0,)) is plain, "nothing is drawn for nothing"
     assert torch.equal(mixed(Mixing(erasing=1.0)).targets, batch().targets)
 
 
