@@ -190,7 +190,7 @@ _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
     "data.decode_gap": _Number(float, 1),
     "model.pretrained": _OneOf((True, False)),
     "model.drop_path_rate": _Number(float, maximum=0.99),
-    "model.compile": _OneOf((True, False)),
+    "model.compile": _OneOf((True, False, "reduce-overhead")),
     "recipe.optimizer.lr": _Number(float),
     "recipe.optimizer.weight_decay": _Number(float),
     "recipe.optimizer.momentum": _Number(float),

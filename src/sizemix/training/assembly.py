@@ -31,7 +31,8 @@ from sizemix.runs.folder import RunFolder
 from sizemix.runs.metrics import MetricsCsv
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.training.callbacks import finetuning_of, run_callbacks
-from sizemix.training.classifier import ImageClassifier, compile_for_sizes
+from sizemix.training.classifier import ImageClassifier
+from sizemix.training.compilation import WITH_CUDA_GRAPHS, check_cuda_graphs, compile_for_sizes
 from sizemix.training.cost_cache import CostBySize
 from sizemix.training.images import open_dataset, rank_before_training, serve
 from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, TIMM, instantiate, plain, without
@@ -185,7 +186,7 @@ def _network(
     cost = CostBySize(training_flops(net, sizes, name=name), measure=lambda more: training_flops(net, more, name=name))
     check_logits(net, sizes[0], num_classes=num_classes, name=name)
     if settings.get("compile"):
-        compile_for_sizes(net, sizes)
+        compile_for_sizes(net, sizes, cuda_graphs=settings.compile == WITH_CUDA_GRAPHS)
     return net, cost
 
 
@@ -256,5 +257,7 @@ def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callba
         raise UserError(
             f"trainer.devices: expected at most {cores}, the CPU cores of this machine, got {trainer.num_devices}."
         )
+    if config.model.get("compile") == WITH_CUDA_GRAPHS:
+        check_cuda_graphs(trainer)
     check_started(trainer)
     return trainer

@@ -178,16 +178,3 @@ def _may_be_fused(trainer: pl.Trainer) -> bool:
     """
     plugin = trainer.precision_plugin
     return not isinstance(plugin, MixedPrecision) or (plugin.scaler is None and not trainer.gradient_clip_val)
-
-
-def compile_for_sizes(net: nn.Module, image_sizes: Sequence[int]) -> None:
-    """Compiles a network in place, one static shape for each size.
-
-    torch stops compiling silently after a few shapes; the limit is raised to what the sizes need (each in train and
-    eval mode, each evaluated with one more batch shape; recalibration runs uncompiled), and passing it is an error.
-    """
-    import torch._dynamo  # costs a second, so only where it is asked for
-
-    torch._dynamo.config.recompile_limit = 8 + 4 * len(image_sizes)
-    torch._dynamo.config.fail_on_recompile_limit_hit = True
-    net.compile(dynamic=False)
