@@ -1,6 +1,6 @@
 """Training steps side by side: a bare torch loop, timm's training task and a run of ours; `make bench-train`.
 
-    python benchmarks/training.py [--gpu] [--rounds 7] [--parts steps mixed host long small]
+    python benchmarks/training.py [--gpu] [--rounds 7] [--parts steps mixed host long small together]
 
 All train the same timm network with the same optimizer on the same device, in one process, and take turns.
 steps: at fixed sizes; the loop and timm's task have one random batch on the device, ours is a whole run with all its
@@ -10,9 +10,10 @@ of the process, one thread, so that other work on the machine changes little; on
 mixed: an epoch of all sizes against epochs of one size, the bare loop in the same order of sizes, and timm's loader of
 scheduled sizes with its task, from start to end.
 host: a network of three layers, so that a step is the host's work alone: ours, a bare loop, Lightning by itself.
-long (GPU only): many mixed steps, with and without model.compile: start, growth of memory, compiled graphs.
-small (GPU only): epochs of 50,000 images of 32 px with ResNet-44 (CIFAR), batch 64, as a run is and with one option
+long (GPU only): many mixed steps, for each choice of model.compile: start, growth of memory, compiled graphs.
+small (GPU only): epochs of 50,000 images of 32 px with ResNet-44 (CIFAR), batch 64, as a run is and with one thing
 changed; such a network is bound by the host.
+together (GPU only): 1, 2 and 4 such runs on one GPU.
 
 --gpu, or `make bench-gpu`: ResNet-50, bf16, channels_last. The tables go into docs/results.md.
 """
@@ -32,7 +33,8 @@ from typing import Any
 
 import torch
 from rivals import bare_step, epoch_seconds, lightning_alone, scheduled_loader, timed, timm_step
-from watched_runs import Setting, Watch, Window, begin, now, peak_bytes, start_counting, train
+from small_networks import runs_together, small_network
+from watched_runs import Setting, Watch, Window, begin, now, peak_bytes, spread, start_counting, train, turns
 
 from sizemix.training.assembly import Run
 from sizemix.training.quiet import quieten
@@ -45,7 +47,6 @@ CPU = Setting("train", "cpu", "resnet20_cifar", (16, 28, 40), 28, 64, 10, "32-tr
 GPU = Setting("gpu", "cuda", "timm model.name=resnet50", (96, 160, 224, 320), 224, 256, 1000, "bf16-mixed", 32, 2000, 8)
 TINY = replace(GPU, device="cpu", model="timm model.name=test_resnet", sizes=(32, 64), base_size=64, batch_size=4)
 TINY = replace(TINY, num_classes=10, steps=4, long_steps=24, workers=0)
-SMALL = Setting("gpu", "cuda", "resnet44_cifar", (32,), 32, 64, 10, "bf16-mixed", 782, 0, 0)
 
 
 def main() -> None:
@@ -66,7 +67,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = arguments.cudnn_benchmark
     quieten()
     tables = runpy.run_path(str(ROOT / "tools" / "tables.py"))
-    parts = [part for part in arguments.parts if part not in ("long", "small") or setting.long_steps]
+    parts = [part for part in arguments.parts if part not in GPU_PARTS or setting.long_steps]
     for part in parts:
         tables["check_place"](arguments.document, f"{setting.name}-{part}")
     for part in parts:
@@ -188,14 +189,15 @@ def mixed_table(
 
 def long_runs(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
     """Part long; the CPU, where it is only tried, does not compile."""
-    compiled = (False, True) if setting.device == "cuda" else (False,)
+    choices = ("false", "true", "reduce-overhead") if setting.device == "cuda" else ("false",)
     columns = ("model.compile", "s to the first step", "s of the first steps at all sizes", "images/s then")
     columns = (*columns, "reserved MiB, early and at the end", "peak MiB", "graphs, early and at the end")
-    return columns, [long_run(setting, compile_it) for compile_it in compiled]
+    return columns, [long_run(setting, choice) for choice in choices]
 
 
-def long_run(setting: Setting, compile_it: bool) -> Row:
+def long_run(setting: Setting, compilation: str) -> Row:
     """Early is the start of the third epoch, when every size has been trained and validated."""
+    setting = replace(setting, batch_size=min(setting.batch_size, 64))  # the steps count, not their size
     start_counting(setting.device)
     begun = now(setting.device)
     sizes = ",".join(map(str, setting.sizes))
@@ -204,7 +206,7 @@ def long_run(setting: Setting, compile_it: bool) -> Row:
         epochs = max(4, setting.long_steps // setting.steps)
         run, at = begin(
             setting,
-            (*options, f"model.compile={str(compile_it).lower()}"),
+            (*options, f"model.compile={compilation}"),
             folder,
             image_size=setting.base_size,
             epochs=epochs,
@@ -213,7 +215,7 @@ def long_run(setting: Setting, compile_it: bool) -> Row:
         train(run, at, watch)
     firsts, windows = watch.first_seconds, watch.windows[2:]
     return (
-        "on" if compile_it else "off",
+        compilation,
         f"{watch.first_end - begun:.1f}",
         f"{sum(firsts.values()):.1f}",
         spread([setting.batch_size * setting.steps / window.seconds for window in windows], digits=0),
@@ -243,40 +245,6 @@ def host_work(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
     return ("what", "ms a step"), rows
 
 
-def small_network(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
-    """Part small; where it is only tried, of few steps."""
-    small = SMALL if setting.device == "cuda" else replace(SMALL, device="cpu", steps=2)
-    changes = ("", "model.compile=true", "+recipe.optimizer.fused=false", "trainer.precision=32-true")
-    step, batches = bare_step(small), [small.batch(32)] * small.steps
-    bare: list[float] = []
-    rows = []
-    for change in changes[:: 1 if setting.device == "cuda" else 2]:
-        options = ("sizes=fixed", "sizes.base_size=32", *filter(None, [change]))
-        windows = turns(
-            small,
-            options,
-            image_size=32,
-            epochs=rounds + 1,
-            others=lambda run: bare.append(timed(small, step, batches)),
-        )
-        ours = [window.seconds for window in windows[1:]]
-        rows.append((change or "as it is", spread(ours), spread([1000 * one / small.steps for one in ours])))
-    loop = [small.steps * one for one in bare[1:]]
-    rows.append(("bare torch loop", spread(loop), spread([1000 * one / small.steps for one in loop])))
-    return ("option", "s an epoch of 50,000 images", "ms a step"), rows
-
-
-def turns(
-    setting: Setting, options: Sequence[str], *, image_size: int, epochs: int, others: Callable[[Run], None]
-) -> list[Window]:
-    """A run's epochs, with the others' turns behind each."""
-    with tempfile.TemporaryDirectory() as folder:
-        run, at = begin(setting, options, folder, image_size=image_size, epochs=epochs)
-        watch = Watch(setting, others=lambda: others(run))
-        train(run, at, watch)
-    return watch.windows
-
-
 def data_seconds(setting: Setting, run: Run, size: int) -> float:
     """Seconds for one of our batches alone: drawn, cropped, mirrored, normalised, on the device."""
     batches = run.datamodule.calibration_batches(
@@ -287,18 +255,15 @@ def data_seconds(setting: Setting, run: Run, size: int) -> float:
     return (now(setting.device) - since) / number
 
 
-def spread(values: Sequence[float], *, digits: int = 2) -> str:
-    middle, low, high = statistics.median(values), min(values), max(values)
-    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
-
-
 PARTS: dict[str, Callable[[Setting, int], tuple[Row, list[Row]]]] = {
     "steps": fixed_sizes,
     "mixed": mixed_sizes,
     "host": host_work,
     "long": long_runs,
     "small": small_network,
+    "together": runs_together,
 }
+GPU_PARTS = ("long", "small", "together")
 
 if __name__ == "__main__":
     main()

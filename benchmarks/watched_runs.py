@@ -4,6 +4,8 @@ import contextlib
 import gc
 import io
 import itertools
+import statistics
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -237,3 +239,20 @@ def peak_bytes(setting: Setting) -> int:
 def compiled_graphs() -> int:
     """Recompilations count."""
     return torch._dynamo.utils.counters["stats"]["unique_graphs"]
+
+
+def turns(
+    setting: Setting, options: Sequence[str], *, image_size: int, epochs: int, others: Callable[[Run], None]
+) -> list[Window]:
+    """A run's epochs, with the others' turns behind each."""
+    with tempfile.TemporaryDirectory() as folder:
+        run, at = begin(setting, options, folder, image_size=image_size, epochs=epochs)
+        watch = Watch(setting, others=lambda: others(run))
+        train(run, at, watch)
+    return watch.windows
+
+
+def spread(values: Sequence[float], *, digits: int = 2) -> str:
+    """Median (least to greatest)."""
+    middle, low, high = statistics.median(values), min(values), max(values)
+    return f"{middle:,.{digits}f} ({low:,.{digits}f} to {high:,.{digits}f})"
