@@ -6,7 +6,7 @@ from sizemix.callbacks.averaging import WeightAveraging
 from sizemix.callbacks.size_scheduler import SizeScheduler
 from sizemix.data.datamodule import SizedDataModule
 from sizemix.errors import UserError
-from sizemix.models.averaging import average_into, averaged_copy
+from sizemix.models.averaging import RunningAverage, averaged_copy
 from sizemix.models.backbone import build_backbone
 from sizemix.sizes.budget import step_shapes
 from sizemix.sizes.plan import plan_sizes
@@ -46,7 +46,7 @@ def test_weights_and_statistics_move_and_counters_are_copied():
     with torch.no_grad():
         net[0].weight.add_(1.0)
     net(torch.randn(4, 3, 8, 8))
-    average_into(averaged, net, weight=0.25)
+    RunningAverage(averaged, net).add(weight=0.25)
     for name, value in averaged.state_dict().items():
         expected = net.state_dict()[name] if "tracked" in name else before[name].lerp(net.state_dict()[name], 0.25)
         assert torch.allclose(value, expected), name

@@ -82,6 +82,10 @@ def command(monkeypatch, tmp_path):
         (["trainer.devices=1000"], "trainer.devices: expected at most"),
         (["trainer.sync_batchnorm=true"], "trainer.sync_batchnorm: expected several GPUs, got 1 x"),
         (["trainer.sync_batchnorm=1.5"], "trainer.sync_batchnorm: expected one of true, false, got 1.5"),
+        (
+            ["model.compile=reduce-overhead", "sizes.budget=memory"],
+            "model.compile: .*true or false.* got reduce-overhead",
+        ),
         (["trainer.sync_batchnorm=true", "training.train_only=head"], "expected false with training.train_only=head"),
         (["trainer.strategy=fsdp"], "trainer.strategy: expected one of auto, ddp, .* whole network .*, got 'fsdp'"),
         (["trainer.num_nodes=2"], "trainer.num_nodes: expected 1, got 2; .* by torchrun or srun"),

@@ -225,5 +225,12 @@ def test_samples_that_are_changed_one_by_one_are_made_on_the_host_and_copied_wit
 
 
 @pytest.mark.usefixtures("on_cuda")
+def test_images_of_the_final_evaluation_are_copied_without_waiting_too(tiny_dataset, monkeypatch):
+    monkeypatch.setattr(SizedDataModule, "_ready", lambda datamodule, piece: piece)
+    datamodule = datamodule_for(tiny_dataset, appearance=Appearance(color_jitter=ColorJitter(0.5)), num_workers=1)
+    assert {batch.unreadable for batch in datamodule.eval_batches("val", 8, 12)} == {("pinned",)}
+
+
+@pytest.mark.usefixtures("on_cuda")
 def test_other_batches_are_made_on_a_gpu_itself(tiny_dataset):
     assert isinstance(next(iter(datamodule_for(tiny_dataset).train_dataloader())), TrainRequest)

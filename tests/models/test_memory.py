@@ -9,7 +9,7 @@ from torch import nn
 from sizemix.errors import UserError
 from sizemix.models.activations import peak_bytes
 from sizemix.models.backbone import build_backbone
-from sizemix.models.memory import check_evaluation_memory, check_memory, estimated_bytes
+from sizemix.models.memory import check_evaluation_memory, check_memory, estimated_bytes, says_too_little_memory
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -96,6 +96,20 @@ def test_the_test_batch_with_the_most_pixels_is_named_with_remedies(free):
     )
     with pytest.raises(UserError, match=message):
         check_evaluation_memory(net, image_sizes={32: 600, 4096: 600}, device=CPU, autocast=nullcontext)
+
+
+@pytest.mark.parametrize(
+    ("error", "too_little"),
+    [
+        (torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("GET was unable to find an engine to execute this computation"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+    ],
+)
+def test_too_little_memory_is_told_from_other_failures(error, too_little):
+    assert says_too_little_memory(error) is too_little
 
 
 @pytest.mark.gpu

@@ -68,6 +68,6 @@ def test_the_runs_precision_is_used():
 def test_on_a_gpu_the_peak_of_memory_grows_with_the_step():
     net = build_backbone("resnet20_cifar", num_classes=2)
     device = torch.device("cuda", 0)
-    speeds = measured_steps(net, {16: 64, 32: 64}, device=device, autocast=nullcontext)
-    assert 0 < speeds[16].peak_bytes < speeds[32].peak_bytes / 3
+    speeds = measured_steps(net, {16: 1024, 32: 1024}, device=device, autocast=nullcontext)
+    assert 0 < 2 * speeds[16].peak_bytes < speeds[32].peak_bytes, "four times the pixels, beside what libraries keep"
     assert all(speed.seconds > 0 for speed in speeds.values())

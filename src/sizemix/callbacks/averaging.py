@@ -6,7 +6,7 @@ import pytorch_lightning as pl
 
 from sizemix.data.batches import Batch
 from sizemix.errors import UserError
-from sizemix.models.averaging import average_into
+from sizemix.models.averaging import RunningAverage
 from sizemix.sizes.plan import SizePlan
 
 
@@ -29,14 +29,19 @@ class WeightAveraging(pl.Callback):
             raise UserError(f"recipe.averaging_half_life: expected passes over the images, or null, got {half_life}.")
         self._half_life = half_life
 
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Finds the tensors; both networks are on the device, and restored."""
+        net: Any = pl_module.net
+        averaged: Any = pl_module.averaged
+        self._average = RunningAverage(averaged, net)
+
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: object, batch: Batch, batch_idx: int
     ) -> None:
         """Counts the step in once it is whole."""
         if (batch_idx + 1) % trainer.accumulate_grad_batches == 0:
             weight = self.weight_of(trainer.global_step - 1, _plan(trainer))
-            net: Any = pl_module.net
-            average_into(pl_module.averaged, net, weight=weight)  # type: ignore[arg-type]
+            self._average.add(weight=weight)
 
     def weight_of(self, step: int, plan: SizePlan) -> float:
         """What the weights behind a step count in the average."""

@@ -254,6 +254,11 @@ def check_options(config: DictConfig) -> None:
     if config.data.num_workers != "auto" and not _WORKERS.accepts(config.data.num_workers):
         raise UserError(f"data.num_workers: expected {_WORKERS} or auto, got {config.data.num_workers!r}.")
     _check_scaling(config)
+    if config.model.get("compile") == "reduce-overhead" and config.sizes.budget == "memory":
+        raise UserError(
+            "model.compile: expected true or false with sizes.budget=memory, whose trials do not see what CUDA graphs "
+            "keep, got reduce-overhead."
+        )
     if config.trainer.sync_batchnorm and config.training.train_only in ("head", "head_and_last_norm"):
         raise UserError(
             f"trainer.sync_batchnorm: expected false with training.train_only={config.training.train_only}, which "

@@ -252,7 +252,7 @@ class SizedDataModule(pl.LightningDataModule):
             batches[self._shard.rank :: self._shard.world_size],
             image_sizes,
             asked=asked,
-            fetch=source.at_sizes,
+            fetch=self._on_the_way_at_sizes(source.at_sizes),
             ready=self._ready,
             num_workers=self._num_workers,
         )
@@ -297,6 +297,11 @@ class SizedDataModule(pl.LightningDataModule):
     def _on_the_way(self, fetch: Callable[[Any], Batch]) -> Callable[[Any], Batch]:
         """Puts batches where a GPU fetches them by itself, while the training thread goes on."""
         return (lambda request: fetch(request).pinned()) if self._device.type == "cuda" else fetch
+
+    def _on_the_way_at_sizes(self, fetch: Callable[[Any], list[Batch]]) -> Callable[[Any], list[Batch]]:
+        if self._device.type != "cuda" or self._resident:
+            return fetch
+        return lambda requests: [batch.pinned() for batch in fetch(requests)]
 
     @property
     def _num_workers(self) -> int:

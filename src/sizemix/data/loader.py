@@ -107,7 +107,7 @@ class SizesLoader:
         image_sizes: sides in pixels.
         asked: from images and an image_size to a request.
         fetch: makes a batch for each of several requests of the same images.
-        ready: what is done to a batch when it is taken.
+        ready: what is done to a piece when it is taken.
         num_workers: threads that run fetch; 0 runs it here.
 
     Attributes:
@@ -141,7 +141,7 @@ class SizesLoader:
         read = prefetched(requests, self._fetch, num_threads=self._num_workers)
         for of_batch in pieces:
             for at_size in zip(*islice(read, len(of_batch)), strict=True):
-                yield self._ready(_joined(at_size))
+                yield _joined([self._ready(piece) for piece in at_size])
 
     def _pieces(self, batch: NDArray[np.int64]) -> list[NDArray[np.int64]]:
         length = _PIECE if self._num_workers else len(batch)

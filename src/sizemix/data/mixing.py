@@ -104,7 +104,7 @@ def _erased(images: Tensor, probability: float, rng: np.random.Generator) -> Ten
     rows, columns = _stretches(side, heights, rng), _stretches(side, widths, rng)
     inside = _inside(side, rows, images.device)[:, :, None] & _inside(side, columns, images.device)[:, None]
     generator = torch.Generator(images.device).manual_seed(int(rng.integers(2**63)))
-    noise = torch.randn(images.shape, generator=generator, device=images.device, dtype=images.dtype)
+    noise = torch.empty_like(images).normal_(generator=generator)  # in the images' order of memory
     return torch.where(inside[:, None], noise, images)
 
 

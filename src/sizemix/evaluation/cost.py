@@ -147,9 +147,9 @@ def _fits(net: nn.Module, image_size: int, batch: int, *, device: torch.device) 
 
 
 def _images(number: int, image_size: int, device: torch.device) -> Tensor:
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randn(number, 3, image_size, image_size, generator=generator)
-    return images.to(device).contiguous(memory_format=torch.channels_last)
+    generator = torch.Generator(device).manual_seed(0)
+    images = torch.randn(number, 3, image_size, image_size, generator=generator, device=device)
+    return images.contiguous(memory_format=torch.channels_last)
 
 
 def _seconds(net: nn.Module, images: Tensor) -> float:

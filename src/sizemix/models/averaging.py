@@ -6,20 +6,32 @@ import torch
 from torch import nn
 
 
-def average_into(averaged: nn.Module, net: nn.Module, *, weight: float) -> None:
-    """Moves an average towards a network: a <- (1 - weight) a + weight w, batch-norm statistics included.
+class RunningAverage:
+    """Moves an averaged network towards another one, batch-norm statistics included.
+
+    Holds on to the tensors of both, as finding them takes longer than the average: make a new one where a network has
+    been moved to another device.
 
     Args:
         averaged: holds the average, changed in place.
         net: a network of the same structure.
-        weight: of the network, 0 to 1.
     """
-    pairs = list(zip(averaged.state_dict().values(), net.state_dict().values(), strict=True))
-    floats = [(mean, value) for mean, value in pairs if mean.is_floating_point()]
-    torch._foreach_lerp_([mean for mean, _ in floats], [value.detach() for _, value in floats], weight)
-    for mean, value in pairs:
-        if not mean.is_floating_point():
-            mean.copy_(value)
+
+    def __init__(self, averaged: nn.Module, net: nn.Module) -> None:
+        pairs = list(zip(averaged.state_dict().values(), net.state_dict().values(), strict=True))
+        self._floats = [pair for pair in pairs if pair[0].is_floating_point()]
+        self._counters = [pair for pair in pairs if not pair[0].is_floating_point()]
+
+    def add(self, *, weight: float) -> None:
+        """Counts it in: a <- (1 - weight) a + weight w; counters are copied.
+
+        Args:
+            weight: of the other network, 0 to 1.
+        """
+        with torch.no_grad():
+            torch._foreach_lerp_([mean for mean, _ in self._floats], [value for _, value in self._floats], weight)
+            if self._counters:
+                torch._foreach_copy_([ours for ours, _ in self._counters], [theirs for _, theirs in self._counters])
 
 
 def averaged_copy(net: nn.Module) -> nn.Module:

@@ -149,5 +149,4 @@ def _named_batch_norms(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
 
 def _load(buffers: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        for name, buffer in buffers.items():
-            buffer.copy_(values[name])
+        torch._foreach_copy_(list(buffers.values()), [values[name] for name in buffers])  # one kernel on a GPU

@@ -14,6 +14,7 @@ from sizemix.models.steps import Autocast, forward_and_backward, random_images
 _OPTIMIZER_STATES = 2  # AdamW's moments; momentum SGD keeps one
 _BUFFERS = 1.25  # what libraries and the allocator add to the saved tensors, see estimated_bytes
 _GIB = 2**30
+_TOO_LITTLE_MEMORY = ("out of memory", "ALLOC_FAILED", "NOT_ENOUGH_WORKSPACE", "unable to find an engine")
 
 
 def check_memory(net: nn.Module, *, image_sizes: Mapping[int, int], device: torch.device, autocast: Autocast) -> None:
@@ -122,11 +123,18 @@ def _failure(device: torch.device, *, estimate: Callable[[], int], trial: Callab
     try:
         with torch.random.fork_rng([device]):
             trial()
-    except torch.cuda.OutOfMemoryError:
+    except RuntimeError as error:
+        if not says_too_little_memory(error):
+            raise
         return f"{free / _GIB:.1f} GiB were free"
     finally:
         torch.cuda.empty_cache()
     return None
+
+
+def says_too_little_memory(error: RuntimeError) -> bool:
+    """Whether a CUDA device had too little: torch says so in a class of its own, its libraries only in words."""
+    return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in str(error) for words in _TOO_LITTLE_MEMORY)
 
 
 def _shortage(needed: int) -> str | None:

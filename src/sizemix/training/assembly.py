@@ -105,8 +105,11 @@ def assemble(config: DictConfig, folder: RunFolder) -> Run:
         folder.path,
         images_seen=lambda step: scheduler.planned.images_before(min(step + 1, scheduler.planned.num_steps)),
     )
+    trainer = _trainer(config, folder, callbacks=callbacks.every, loggers=[metrics, *loggers])
+    if config.model.get("compile") == WITH_CUDA_GRAPHS:
+        check_cuda_graphs(trainer)
     return Run(
-        trainer=_trainer(config, folder, callbacks=callbacks.every, loggers=[metrics, *loggers]),
+        trainer=trainer,
         model=model,
         datamodule=serve(config, dataset, preprocessing),
         scheduler=scheduler,
@@ -257,7 +260,5 @@ def _trainer(config: DictConfig, folder: RunFolder, *, callbacks: list[pl.Callba
         raise UserError(
             f"trainer.devices: expected at most {cores}, the CPU cores of this machine, got {trainer.num_devices}."
         )
-    if config.model.get("compile") == WITH_CUDA_GRAPHS:
-        check_cuda_graphs(trainer)
     check_started(trainer)
     return trainer

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pytorch_lightning as pl
@@ -19,6 +20,7 @@ from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
 from sizemix.models.averaging import averaged_copy
 from sizemix.sizes.plan import SizePlan
+from sizemix.training.loss import cross_entropy
 from sizemix.training.optim import (
     BatchScaling,
     Finetuning,
@@ -88,8 +90,9 @@ class ImageClassifier(pl.LightningModule):
         self._base_batch_size = base_batch_size
         self._loss_scale = loss_scale
         self._lr_scaling = lr_scaling
-        self.val_top1 = MulticlassAccuracy(num_classes, average="micro", ignore_index=NOT_SHOWN)
-        self.val_balanced = MulticlassAccuracy(num_classes, average="macro", ignore_index=NOT_SHOWN)
+        # Unchecked, as looking for the values of all targets waits for the device.
+        accuracy = partial(MulticlassAccuracy, num_classes, ignore_index=NOT_SHOWN, validate_args=False)
+        self.val_top1, self.val_balanced = accuracy(average="micro"), accuracy(average="macro")
         self._balanced_metric = f"val/balanced_accuracy@{val_size}"
         self.val_loss = MeanMetric()
 
@@ -105,8 +108,11 @@ class ImageClassifier(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Mean cross-entropy over all copies of all images; as loss, which is what trains, scaled by the batch."""
-        loss = F.cross_entropy(
-            self(batch.images), batch.targets, weight=self._class_weights, label_smoothing=self._label_smoothing
+        loss = cross_entropy(
+            self(batch.images),
+            batch.targets,
+            class_weights=self._class_weights,
+            label_smoothing=self._label_smoothing,
         )
         factor = batch_factor(self._loss_scale, self._batch_ratio())
         return {"loss": loss * factor, "cross_entropy": loss.detach()}

@@ -1,8 +1,10 @@
 """Compiles a network once for each image size, with CUDA graphs where that is asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import pytorch_lightning as pl
+import torch
 from torch import nn
 
 from sizemix.errors import UserError
@@ -14,19 +16,30 @@ def compile_for_sizes(net: nn.Module, image_sizes: Sequence[int], *, cuda_graphs
     """Compiles a network in place, one static shape for each size.
 
     torch stops compiling silently after a few shapes; the limit is raised to what the sizes need (each in train and
-    eval mode, each evaluated with one more batch shape; recalibration runs uncompiled), and passing it is an error.
+    eval mode), and passing it is an error.
 
     Args:
         net: the network; the names of its weights stay.
-        image_sizes: pixels, those of training and of evaluation.
+        image_sizes: pixels, those of training and of validation.
         cuda_graphs: replay a forward and a backward pass of each shape, with one launch instead of hundreds. What a
             pass returns is overwritten by the next one; losses and figures are made of it before.
     """
     import torch._dynamo  # costs a second, so only where it is asked for
 
-    torch._dynamo.config.recompile_limit = 8 + 4 * len(image_sizes)
+    torch._dynamo.config.recompile_limit = 8 + 2 * len(image_sizes)
     torch._dynamo.config.fail_on_recompile_limit_hit = True
     net.compile(dynamic=False, mode=WITH_CUDA_GRAPHS if cuda_graphs else None)
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Inside, compiled networks run as they are, and hold no memory of CUDA graphs.
+
+    The final evaluation meets each size in a few batches, which compiling would not pay for.
+    """
+    torch.compiler.reset()
+    with torch.compiler.set_stance("force_eager"):
+        yield
 
 
 def check_cuda_graphs(trainer: pl.Trainer) -> None:
