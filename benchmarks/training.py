@@ -7,15 +7,18 @@ steps: at fixed sizes; the loop and timm's task have one random batch on the dev
 callbacks, which crops, mirrors and normalises random images held in memory. A round is an epoch of the run, without
 validation and checkpoints, then as many steps of the others. On the CPU the clock is that
 of the process, one thread, so that other work on the machine changes little; on a GPU it is that of the wall.
-mixed: an epoch of all sizes against epochs of one size, the bare loop in the same order of sizes, and timm's loader of
-scheduled sizes with its task, from start to end.
+mixed: an epoch of all sizes, with gradient smoothing, against epochs of one size, the bare loop in the same order of
+sizes, and timm's loader of scheduled sizes with its task, from start to end, and alone: it crops images of PIL on the
+host, where ours crops bytes, on the device if that is a GPU.
 host: a network of three layers, so that a step is the host's work alone: ours, a bare loop, Lightning by itself.
 long (GPU only): many mixed steps, for each choice of model.compile: start, growth of memory, compiled graphs.
 small (GPU only): epochs of 50,000 images of 32 px with ResNet-44 (CIFAR), batch 64, as a run is and with one thing
 changed; such a network is bound by the host.
 together (GPU only): 1, 2 and 4 such runs on one GPU.
 
---gpu, or `make bench-gpu`: ResNet-50, bf16, channels_last. The tables go into docs/results.md.
+--gpu, or `make bench-gpu`: ResNet-50, bf16, channels_last; all of it may take most of an hour, `--rounds 2 --parts
+steps mixed host` five minutes. The tables go into docs/results.md. timm's own script lets cuDNN search for kernels, for which
+--cudnn-benchmark stands.
 """
 
 import argparse
@@ -44,7 +47,10 @@ Row = tuple[str, ...]
 
 
 CPU = Setting("train", "cpu", "resnet20_cifar", (16, 28, 40), 28, 64, 10, "32-true", 12, 0, 0)
-GPU = Setting("gpu", "cuda", "timm model.name=resnet50", (96, 160, 224, 320), 224, 256, 1000, "bf16-mixed", 32, 2000, 8)
+WORKERS = (os.cpu_count() or 2) - 1
+GPU = Setting(
+    "gpu", "cuda", "timm model.name=resnet50", (96, 160, 224, 320), 224, 256, 1000, "bf16-mixed", 32, 0, WORKERS
+)
 TINY = replace(GPU, device="cpu", model="timm model.name=test_resnet", sizes=(32, 64), base_size=64, batch_size=4)
 TINY = replace(TINY, num_classes=10, steps=4, long_steps=24, workers=0)
 
@@ -54,11 +60,12 @@ def main() -> None:
     parser.add_argument("--gpu", action="store_true")
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
+    parser.add_argument("--long-steps", type=int, default=2000, help="of each run of part long")
     parser.add_argument("--cudnn-benchmark", action="store_true", help="let cuDNN try its kernels for every shape")
     parser.add_argument("--document", type=Path, default=ROOT / "docs" / "results.md")
     parser.add_argument("--device", choices=("cpu",), help=argparse.SUPPRESS)  # tries --gpu where there is none
     arguments = parser.parse_args()
-    setting = (TINY if arguments.device else GPU) if arguments.gpu else CPU
+    setting = (TINY if arguments.device else replace(GPU, long_steps=arguments.long_steps)) if arguments.gpu else CPU
     if setting.device == "cuda" and not torch.cuda.is_available():
         print("bench-gpu: torch sees no CUDA device here, so there is nothing to measure.")
         return
@@ -67,7 +74,7 @@ def main() -> None:
     torch.backends.cudnn.benchmark = arguments.cudnn_benchmark
     quieten()
     tables = runpy.run_path(str(ROOT / "tools" / "tables.py"))
-    parts = [part for part in arguments.parts if part not in GPU_PARTS or setting.long_steps]
+    parts = [part for part in arguments.parts if part not in GPU_PARTS or arguments.gpu]
     for part in parts:
         tables["check_place"](arguments.document, f"{setting.name}-{part}")
     for part in parts:
@@ -129,6 +136,7 @@ def fixed_size(setting: Setting, size: int, rounds: int) -> Row:
 def mixed_sizes(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
     """Part mixed."""
     scheduled: list[float] = []
+    loading: list[float] = []
     bare: list[float] = []
     step, timm, batches = bare_step(setting), timm_step(setting), {size: setting.batch(size) for size in setting.sizes}
     kinds = len(setting.sizes) + 1
@@ -142,6 +150,7 @@ def mixed_sizes(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
         loaders.extend([] if loaders else [scheduled_loader(setting, Counter(order))])
         bare.append(timed(setting, step, [batches[size] for size in order]))
         scheduled.append(epoch_seconds(setting, timm, loaders[0]))
+        loading.append(epoch_seconds(setting, lambda images, targets: None, loaders[0]))
 
     sizes = ",".join(map(str, setting.sizes))
     options = (
@@ -153,9 +162,12 @@ def mixed_sizes(setting: Setting, rounds: int) -> tuple[Row, list[Row]]:
     windows = turns(setting, options, image_size=setting.base_size, epochs=kinds * (rounds + 1), others=others)
     by_round = [windows[at : at + kinds] for at in range(kinds, len(windows), kinds)]
     ours = [of_round[0].seconds / setting.steps for of_round in by_round]
-    return mixed_table(
-        setting, by_round, {"bare loop, same sizes": bare[1:], "timm's scheduled loader and task": scheduled[1:]}, ours
-    )
+    others_seconds = {
+        "bare loop, same sizes": bare[1:],
+        "timm's scheduled loader and task": scheduled[1:],
+        "timm's scheduled loader alone": loading[1:],
+    }
+    return mixed_table(setting, by_round, others_seconds, ours)
 
 
 def mixed_table(

@@ -81,9 +81,10 @@ def begin(
 
 
 def train(run: Run, folder: RunFolder, watch: "Watch") -> None:
-    """As sizemix.training.run does; what it tells of every epoch is not shown."""
+    """As sizemix.training.run does; nothing is saved, and what it tells of every epoch is not shown."""
     stop = StopBehindStep(StopSignals(), run.last, log_every_steps=run.trainer.log_every_n_steps)
     run.trainer.callbacks += [stop, watch]
+    run.trainer.save_checkpoint = lambda *_, **__: None
     with contextlib.redirect_stdout(io.StringIO()):
         fit(run, folder)
 
@@ -178,6 +179,11 @@ class Watch(pl.Callback):
         self._setting, self._others = setting, others
         self._sizes: list[int] = []
 
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        """Forgets what the trial of memory took."""
+        if self._setting.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+
     def on_train_epoch_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
         """Begins an epoch's notes, and its window."""
         self._sizes = []
@@ -223,7 +229,6 @@ def start_counting(device: str) -> None:
     torch._dynamo.utils.counters.clear()
     if device == "cuda":
         torch.cuda.empty_cache()
-        torch.cuda.reset_peak_memory_stats()
 
 
 def held_bytes(setting: Setting) -> int:
