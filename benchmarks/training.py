@@ -17,8 +17,8 @@ changed; such a network is bound by the host.
 together (GPU only): 1, 2 and 4 such runs on one GPU.
 
 --gpu, or `make bench-gpu`: ResNet-50, bf16, channels_last; all of it may take most of an hour, `--rounds 2 --parts
-steps mixed host` five minutes. The tables go into docs/results.md. timm's own script lets cuDNN search for kernels, for which
---cudnn-benchmark stands.
+steps mixed host` five minutes. The tables go into docs/results.md. timm's own script lets cuDNN search for kernels, for
+which --cudnn-benchmark stands.
 """
 
 import argparse
