@@ -65,15 +65,15 @@ def test_several_things_that_are_wrong_are_told_at_once_and_the_rest_is_looked_a
         *_QUICK, "data=folder", "~data.train_images", "data.root=nowhere", "model=timm", "model.name=test_vit", *sizes
     )
     assert code == 2
-    assert "images cannot be used, see below problem" in shown
+    assert "images cannot be used, see below PROBLEM" in shown
     assert "images: data.root: expected a folder" in shown
-    assert "sizes takes 96 px, not 100 px problem" in shown
+    assert "sizes takes 96 px, not 100 px PROBLEM" in shown
     assert (
         "set sizes.image_sizes, evaluation.eval_sizes and data.base_size to the nearest that it takes: 96 for 100"
         in shown
     )
     assert re.search(r"speed images/s: [\d,.]+ at 96 px", shown)
-    assert shown.endswith("2 problems: the run would fail.")
+    assert shown.endswith("2 problems (images, sizes): the run would fail.")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """What a user's mistakes look like: one sentence on stderr, no traceback, a non-zero exit."""
 
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -13,7 +14,9 @@ import sizemix
 from sizemix.cli import train
 from sizemix.cli.main import main
 from sizemix.errors import UserError
+from sizemix.runs.folder import RunFolder
 from sizemix.training import run
+from sizemix.training.assembly import assemble
 
 has_gpu = torch.cuda.is_available()
 
@@ -155,6 +158,35 @@ def test_a_resumed_run_takes_no_other_configuration(command, tmp_path, capfd):
     (folder / "config.yaml").write_text("data: {num_workers: 0}\n")
     assert command(f"resume={folder}", "model=resnet50") == 2
     assert "keeps its configuration: expected only data.num_workers" in capfd.readouterr().err
+
+
+def test_a_run_that_is_to_be_longer_is_a_new_one_by_the_command_that_is_named(command, tmp_path, monkeypatch, capfd):
+    options = (*_QUICK, *_TINY, "data.num_workers=0")
+    assert command(*options, "hydra.run.dir=first run") == 0
+    assert command("resume=first run", "trainer.max_epochs=2") == 2
+    said = re.search(
+        r"begins with the weights of this one by: sizemix train OPTIONS (.*) \(OPTIONS", capfd.readouterr().err
+    )
+    assert said[1] == "'model.checkpoint=first run' trainer.max_epochs=2"
+    monkeypatch.setattr(train, "_become", lambda folder: 0)
+    assert command(*options, *shlex.split(said[1]), "hydra.run.dir=second") == 0
+    second = RunFolder(tmp_path / "second")
+    begun = assemble(second.config(), second)
+    assert begun.trainer.max_epochs == 2
+    trained = torch.load(tmp_path / "first run" / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    assert all(torch.equal(value, trained[f"net.{name}"]) for name, value in begun.model.net.state_dict().items())
+
+
+def test_weights_are_offered_only_where_a_new_run_can_begin_with_them(command, tmp_path, capfd):
+    assert command(*_QUICK, *_TINY, "hydra.run.dir=run") == 0
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(config.read_text().replace("pretrained: false", "pretrained: true"))
+    assert command("resume=run", "seed=1") == 2
+    assert "OPTIONS model.pretrained=false model.checkpoint=run seed=1 (" in capfd.readouterr().err
+    assert command("resume=run", "model.name=resnet50") == 2
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").unlink()
+    assert command("resume=run", "seed=1") == 2
+    assert capfd.readouterr().err.count("; start a new run.\n") == 2
 
 
 def test_a_resumed_run_checks_what_may_change(command, tmp_path, capfd):

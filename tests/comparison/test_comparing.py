@@ -105,6 +105,15 @@ def test_mixed_versions_are_named(fixed_and_mixed, fake_run, tmp_path):
     )
 
 
+def test_names_are_short_and_what_they_leave_out_is_told_once(fake_run, tmp_path):
+    fake_run("0", _LEVEL, "sizes=fixed", "recipe.optimizer.lr=0.4")
+    fake_run("1", _LEVEL, "sizes=mixed", "recipe.optimizer.weight_decay=0.1", "trainer.max_epochs=3")
+    comparison = compare([tmp_path])
+    assert [arm.name for arm in comparison.arms] == ["fixed", "mixed"]
+    told = "Arms also differ in what their names leave out: lr, weight_decay, max_epochs; the table of options has"
+    assert comparison.remarks[0].startswith(told)
+
+
 def test_training_at_one_size_is_the_baseline_unless_another_is_named(fake_run, tmp_path):
     fake_run("0", _LEVEL, "sizes=mixed")
     fake_run("1", _LEVEL, "sizes=mixed", "sizes.budget=B+")

@@ -14,12 +14,13 @@ from torch import nn
 from sizemix.cli.export import main
 from sizemix.data.preprocessing import Preprocessing
 from sizemix.errors import UserError
-from sizemix.inference.exporting import onnx_file, timm_folder
+from sizemix.inference.exporting import onnx_file, timm_folder, torch_program
 from sizemix.inference.exporting.checking import check
 from sizemix.inference.exporting.export import FORMATS, export
 from sizemix.inference.exporting.program import traced
-from sizemix.inference.exporting.subject import Subject
+from sizemix.inference.exporting.subject import Subject, taken_sizes
 from sizemix.inference.loading import load
+from sizemix.models.backbone import build_backbone
 
 # Reads images.npz beside the exports, and answers without sizemix.
 _WITHOUT_US = """
@@ -59,9 +60,11 @@ def random_images(*sizes, batch=3):
 
 
 def test_without_sizemix_all_formats_answer_as_the_run_does_at_several_sizes(photo_run, photos, tmp_path):
-    for kind in FORMATS:
-        done = export(photo_run.path, format=kind, image_size=96, out=tmp_path / kind)
-        assert done.checked.image_sizes == (96, 64, 192)
+    checked = {
+        kind: export(photo_run.path, format=kind, image_size=96, out=tmp_path / kind).checked for kind in FORMATS
+    }
+    for one in checked.values():
+        assert {64, 96, 128, 192} <= set(one.image_sizes), "128 px were not evaluated"
     classifier = load(photo_run.path, image_size=96)
     shown = torch.stack([classifier.transform(path) for path in sorted(photos.rglob("*.jpg"))[:5]])
     images = {96: shown, **random_images(64, 128, 160)}
@@ -76,6 +79,8 @@ def test_without_sizemix_all_formats_answer_as_the_run_does_at_several_sizes(pho
         told = json.loads((tmp_path / kind / "config.json").read_text())
         assert told["pretrained_cfg"]["input_size"] == [3, 96, 96]
         assert told["pretrained_cfg"]["fixed_input_size"] is False
+        assert told["sizemix"]["not_for_px"] == sorted(checked[kind].refused)
+        assert told["sizemix"]["checked_at_px"] == sorted(checked[kind].image_sizes)
         assert told["label_names"] == list(classifier.class_names)
         assert told["pretrained_cfg"]["mean"] == list(classifier.preprocessing.mean)
 
@@ -108,11 +113,11 @@ def test_our_own_network_says_what_timm_needs_to_know_of(small_run, tmp_path, ca
 def test_the_card_tells_accuracy_cost_training_and_how_to_load(small_run, tmp_path, capsys):
     assert main([str(small_run.path), "--format", "torch", "--image-size", "16", "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
-    assert f"Written: {tmp_path}/out/README.md, config.json, model.pt2, for 16 px (checked at 16, 12, 20 px" in shown
+    assert f"Written: {tmp_path}/out/README.md, config.json, model.pt2, for 16 px (checked at 12, 14, 15, 16," in shown
     assert len(shown.splitlines()) == 5
     card = (tmp_path / "out" / "README.md").read_text()
     for part in ("library_name: pytorch", "Fashion-MNIST", "| **16 px** |", "12 px 5", "opt sgd", "random weights",
-                 'torch.export.load("model.pt2")', "for another size export again"):  # fmt: skip
+                 'torch.export.load("model.pt2")', "for another size export again", "of 12 to 20 px, at"):  # fmt: skip
         assert part in card
     assert str(tmp_path) not in card
 
@@ -224,6 +229,54 @@ def test_a_size_that_torch_cannot_follow_does_not_take_the_others_away(tmp_path)
     assert (found.fixed_input_size, found.checked.image_sizes) == (False, (64, 96))
     assert onnx_file.write_onnx(subject, tmp_path).image_sizes == (64, 96)
     assert str(replace(found.checked, refused=(32,))).endswith("is allowed; not for 32 px")
+
+
+def test_onnx_has_no_conditions_and_is_tried_where_torchs_program_refuses(tmp_path):
+    """Pooling with ceil_mode, as in resnet10t: torch traces it for multiples alone."""
+    net = build_backbone("test_resnet", num_classes=2).eval().requires_grad_(False)
+    seen = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    config, summary = OmegaConf.create({"model": {"_target_": "mine"}}), {"name": "mine", "data": "nothing"}
+    subject = Subject(net, 64, (64, 49, 96), "mine", False, seen, ("a", "b"), config, summary)
+    assert torch_program.write_program(subject, tmp_path).image_sizes == (64, 96)
+    assert onnx_file.write_onnx(subject, tmp_path).image_sizes == (64, 49, 96)
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    told = json.loads(session.get_modelmeta().custom_metadata_map["sizemix"])
+    assert (told["checked_at_px"], told["not_for_px"]) == ([49, 64, 96], [])
+
+
+class _PooledBetween(nn.Module):
+    """As above, of 40 to 45 features alone."""
+
+    def forward(self, features):
+        between = 40 <= features.shape[2] <= 45
+        return features.amax((2, 3)) if between else features.mean((2, 3))
+
+
+def test_sizes_between_those_of_the_evaluation_are_tried_and_what_is_not_followed_there_is_told(tmp_path):
+    net = nn.Sequential(nn.Conv2d(3, 4, 3, stride=2), nn.ReLU(), _PooledBetween(), nn.Linear(4, 2)).eval()
+    image_sizes = taken_sizes(net, 64, (32, 64, 96), name="mine")
+    assert image_sizes == (64, 32, 96, 49, 48, 81, 80)
+    seen = Preprocessing((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    config, summary = OmegaConf.create({"model": {"_target_": "mine"}}), {"name": "mine", "data": "nothing"}
+    subject = Subject(net, 64, image_sizes, "mine", False, seen, ("a", "b"), config, summary)
+    for write in (onnx_file.write_onnx, torch_program.write_program):
+        assert 81 not in write(subject, tmp_path).image_sizes
+        told = json.loads((tmp_path / "config.json").read_text())["sizemix"]
+        assert 81 in told["not_for_px"]
+        assert set(told["checked_at_px"]) | set(told["not_for_px"]) == set(image_sizes)
+
+
+class _Patches(_Fixed):
+    """Takes multiples of 8 alone, as networks of patches do."""
+
+    def forward(self, images):
+        assert images.shape[2] % 8 == 0
+        return self.head(self.conv(images).relu().mean((2, 3)))
+
+
+def test_a_size_between_is_one_that_the_network_takes():
+    assert taken_sizes(_Patches(), 32, (32, 64), name="mine") == (32, 64, 96, 48, 80)
+    assert taken_sizes(_Fixed(), 32, (32,), name="mine") == (32,)
 
 
 def test_an_export_that_disagrees_is_refused():

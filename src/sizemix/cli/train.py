@@ -1,6 +1,7 @@
 """`sizemix train`, also `python train.py`: composes a run's configuration and starts it in a process of its own."""
 
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -9,7 +10,7 @@ import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from sizemix.checkpointing.signals import hold_back
@@ -20,6 +21,7 @@ from sizemix.cli.messages import one_sentence
 from sizemix.cli.options import RESUMABLE, check_options
 from sizemix.errors import UserError
 from sizemix.runs.folder import RunFolder
+from sizemix.training.instantiate import TIMM
 from sizemix.training.launch import join_ranks
 from sizemix.training.lifeline import Lifeline
 from sizemix.training.slurm import begun_run, remember_run
@@ -127,7 +129,7 @@ def _reopen(path: str, overrides: Sequence[str]) -> RunFolder:
     if refused:
         raise UserError(
             f"a resumed run keeps its configuration: expected only {', '.join(RESUMABLE)}, got {' '.join(refused)}; "
-            "start a new run."
+            f"{_way_on(folder, refused)}."
         )
     if overrides:
         config = folder.config()
@@ -138,6 +140,19 @@ def _reopen(path: str, overrides: Sequence[str]) -> RunFolder:
         except OSError as error:
             raise UserError(f"expected to write into {folder.path}, got: {error.strerror}.") from error
     return folder
+
+
+def _way_on(folder: RunFolder, wanted: Sequence[str]) -> str:
+    """A new run, as plan and learning rate are others; with the weights of this one where the network is the same."""
+    model = OmegaConf.select(folder.config(), "model") or {}
+    same_network = not any(override.lstrip("+~").startswith("model") for override in wanted)
+    if not (same_network and model.get("_target_") == TIMM and folder.last_checkpoint.is_file()):
+        return "start a new run"
+    begun = [*(["model.pretrained=false"] if model.get("pretrained") else []), f"model.checkpoint={folder.path}"]
+    return (
+        "start a new run, which begins with the weights of this one by: sizemix train OPTIONS "
+        f"{shlex.join([*begun, *wanted])} (OPTIONS: those that this run was started with)"
+    )
 
 
 def _carry_on(folder: RunFolder, lifeline: Lifeline) -> int:

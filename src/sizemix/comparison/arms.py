@@ -1,11 +1,11 @@
 """Runs become arms: those that differ in nothing but seed stand together, those that cannot be compared stand aside."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sizemix.comparison.naming import arm_names, differing_options, value_text
+from sizemix.comparison.naming import differing_options, named, value_text
 from sizemix.comparison.records import RunRecord, SetAside
 from sizemix.errors import UserError
 
@@ -93,8 +93,7 @@ def group_into_arms(records: Sequence[RunRecord]) -> tuple[list[Arm], list[SetAs
             repeated.append(SetAside(record.path, "duplicate", reason))
         else:
             runs[record.seed] = record
-    run_names = [str(next(iter(runs.values())).config.get("name")) for _, runs in groups]
-    names = arm_names([options for options, _ in groups], run_names)
+    names = named([options for options, _ in groups], [_run_name(runs.values()) for _, runs in groups]).names
     return [
         Arm(name, tuple(runs[seed] for seed in sorted(runs)), options)
         for name, (options, runs) in zip(names, groups, strict=True)
@@ -145,6 +144,11 @@ def option_table(arms: Sequence[Arm]) -> dict[str, list[str]]:
     }
 
 
+def untold_options(arms: Sequence[Arm]) -> list[str]:
+    """Options in which arms differ without a name that says so."""
+    return named([arm.options for arm in arms], [_run_name(arm.runs) for arm in arms]).untold
+
+
 def environment_differences(arms: Sequence[Arm]) -> list[str]:
     """A sentence for each version, device and such that is not the same for all runs."""
     runs = [(arm, run) for arm in arms for run in arm.runs]
@@ -157,6 +161,12 @@ def environment_differences(arms: Sequence[Arm]) -> list[str]:
             told = "; ".join(f"{value} in {_listed(where)}" for value, where in found.items())
             sentences.append(f"{name} is not the same for all runs: {told}.")
     return sentences
+
+
+def _run_name(runs: Iterable[RunRecord]) -> str:
+    """What all runs of an arm are called; nothing where they do not agree."""
+    names = {str(run.config.get("name", "")) for run in runs}
+    return names.pop() if len(names) == 1 else ""
 
 
 def _options_of_arm(config: Mapping[str, Any]) -> dict[str, Any]:

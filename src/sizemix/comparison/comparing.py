@@ -8,13 +8,13 @@ import numpy as np
 
 from sizemix.comparison.arms import (
     Arm,
-    environment_differences,
     group_into_arms,
     with_baseline_first,
     without_other_data,
 )
 from sizemix.comparison.reading import read_run
 from sizemix.comparison.records import RunRecord, SetAside
+from sizemix.comparison.remarks import remarks
 from sizemix.comparison.statistics import CONFIDENCE, Interval, PairedTest, bootstrap_intervals, holm, paired_test
 from sizemix.comparison.training import ComputeUnit, Reaching, Spent, compute_unit, final_accuracy, reaching, spent
 from sizemix.errors import UserError
@@ -170,7 +170,7 @@ def compare(paths: Sequence[str | Path], *, margin: float = DEFAULT_MARGIN, base
         target=target,
         own_reaching=None if target is None else reaching(first, first, target, unit),
         set_aside=tuple(set_aside),
-        remarks=tuple(_remarks(first, others)),
+        remarks=tuple(remarks(first, others)),
     )
 
 
@@ -240,42 +240,3 @@ def _crossing(pairs: _Pairs, arm: Arm, baseline: Arm) -> Crossing | None:
             accuracy = float(np.mean([own.accuracy[size] for own, _ in pairs]))
             return Crossing(test, over_images, size, accuracy, relative)
     return None
-
-
-def _remarks(baseline: Arm, others: Sequence[Arm]) -> list[str]:
-    arms = [baseline, *others]
-    remarks = environment_differences(arms)
-    for arm in others:
-        lonely = sorted(set(arm.by_seed) ^ set(baseline.by_seed))
-        if lonely:
-            remarks.append(
-                f"{arm.name} and {baseline.name} do not have the same seeds: {', '.join(map(str, lonely))} in one, "
-                "which is left out of their differences."
-            )
-        missing = sorted(set(arm.eval_sizes) ^ set(baseline.eval_sizes))
-        if missing:
-            remarks.append(
-                f"{arm.name} and {baseline.name} were not tested at the same sizes: {', '.join(map(str, missing))} px "
-                "in one, which is left out of their differences."
-            )
-    remarks += [
-        f"{arm.name}: some of its runs stopped before the end of their plan."
-        for arm in arms
-        if any(run.steps < run.steps_planned for run in arm.runs)
-    ]
-    remarks += _missing_parts(arms)
-    digests = {run.predictions.image_digest for arm in arms for run in arm.runs if run.predictions is not None}
-    if len(digests) > 1:
-        remarks.append("Predictions are of several lists of images, so such pairs have no interval over images.")
-    return remarks
-
-
-def _missing_parts(arms: Sequence[Arm]) -> list[str]:
-    """What the folders lack, each thing once."""
-    told: dict[str, list[str]] = {}
-    for arm in arms:
-        for run in arm.runs:
-            for remark in run.remarks:
-                told.setdefault(remark, []).append(f"{arm.name}, seed {run.seed}")
-    number = sum(len(arm.runs) for arm in arms)
-    return [f"{'All runs' if len(where) == number else '; '.join(where)}: {remark}" for remark, where in told.items()]

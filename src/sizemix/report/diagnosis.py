@@ -1,15 +1,19 @@
 """What the doctor found, as text for the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from sizemix.diagnosis.finding import Finding
+from sizemix.diagnosis.finding import Finding, Verdict
 
-_COLOURS = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+_COLOURS: dict[Verdict, str] = {"ok": "green", "warning": "yellow", "problem": "bold red"}
+_HEADINGS: dict[Verdict, str] = {
+    "warning": "Warnings: the run works, but not as well as it could",
+    "problem": "Problems: to be solved before the run can begin",
+}
 
 
 def section_table(heading: str, findings: Sequence[Finding], *, width: int) -> Group:
@@ -20,20 +24,41 @@ def section_table(heading: str, findings: Sequence[Finding], *, width: int) -> G
     table.add_column(ratio=1, overflow="fold")
     table.add_column(width=8)
     for finding in findings:
-        table.add_row(f"  {finding.subject}", Text(finding.text), Text(finding.verdict, _COLOURS[finding.verdict]))
+        table.add_row(f"  {finding.subject}", Text(finding.text), _verdict(finding.verdict))
     return Group(Text(heading, "bold"), table, "")
 
 
 def conclusion(findings: Sequence[Finding]) -> Group:
-    """The remedies, problems first, and a sentence that says whether a run can begin."""
-    numbers = {kind: sum(finding.verdict == kind for finding in findings) for kind in ("problem", "warning")}
-    lines: list[RenderableType] = []
-    ill = sorted((one for one in findings if one.remedy is not None), key=lambda one: one.verdict != "problem")
-    if ill:
-        lines.append(Text("What to do", "bold"))
-    for finding in ill:
-        subject = Text(f"{finding.subject}: ", _COLOURS[finding.verdict])
-        lines.append(Padding(subject + Text(finding.remedy or "", ""), (0, 0, 0, 2)))
-    counted = " and ".join(f"{number} {kind}{'' if number == 1 else 's'}" for kind, number in numbers.items() if number)
-    readiness = "the run would fail" if numbers["problem"] else "the run can begin"
-    return Group(*lines, *([""] if ill else []), f"{(counted or 'Nothing wrong').capitalize()}: {readiness}.")
+    """What to do, and a sentence that says whether a run can begin.
+
+    Problems come last: a terminal stands at its end, and warnings may fill it.
+    """
+    ill: dict[Verdict, list[Finding]] = {
+        verdict: [one for one in findings if one.verdict == verdict] for verdict in ("warning", "problem")
+    }
+    remedies = [line for verdict, found in ill.items() if found for line in _remedies(verdict, found)]
+    return Group(*remedies, _readiness(ill["problem"], ill["warning"]))
+
+
+def _verdict(verdict: Verdict) -> Text:
+    """A problem in capitals, as colours do not reach a file."""
+    return Text(verdict.upper() if verdict == "problem" else verdict, _COLOURS[verdict])
+
+
+def _remedies(verdict: Verdict, findings: Sequence[Finding]) -> Iterator[RenderableType]:
+    yield Text(_HEADINGS[verdict], _COLOURS[verdict])
+    for finding in findings:
+        yield Padding(Text(f"{finding.subject}: ", "bold") + Text(finding.remedy or finding.text, ""), (0, 0, 0, 2))
+    yield ""
+
+
+def _readiness(problems: Sequence[Finding], warnings: Sequence[Finding]) -> Text:
+    counted = [_counted(len(found), kind) for found, kind in ((problems, "problem"), (warnings, "warning")) if found]
+    if problems:
+        counted[0] += f" ({', '.join(dict.fromkeys(one.subject for one in problems))})"
+        return Text(f"{' and '.join(counted)}: the run would fail.", _COLOURS["problem"])
+    return Text(f"{(' and '.join(counted) or 'Nothing wrong')}: the run can begin.", _COLOURS["ok"])
+
+
+def _counted(number: int, kind: str) -> str:
+    return f"{number} {kind}{'' if number == 1 else 's'}"

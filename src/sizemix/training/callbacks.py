@@ -113,7 +113,7 @@ def run_callbacks(
         Throughput(),
         data_wait,
         SharedUnreadable(),
-        EpochLines(metrics, val_metric=val_metric, val_size=config.evaluation.val_size),
+        EpochLines(val_metric=val_metric, val_size=config.evaluation.val_size),
         timer,
         Elapsed(timer),
         best,

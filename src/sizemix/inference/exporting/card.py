@@ -18,7 +18,7 @@ def card(subject: Subject, *, checked: Checked, loading: str, library: str) -> s
         library: what loads it, as the hub names it.
     """
     return "\n".join([*_head(subject, library), *_accuracy(subject), *_use(subject, checked, loading),
-                      *_training(subject), *_limits(subject)]) + "\n"  # fmt: skip
+                      *_training(subject), *_limits(subject, checked)]) + "\n"  # fmt: skip
 
 
 def _head(subject: Subject, library: str) -> Iterator[str]:
@@ -75,15 +75,28 @@ def _training(subject: Subject) -> Iterator[str]:
     yield f"- {summary['world_size']} x {summary['device']}, {summary['precision']}; {_versions(summary)}"
 
 
-def _limits(subject: Subject) -> Iterator[str]:
+def _limits(subject: Subject, checked: Checked) -> Iterator[str]:
     yield from ("", "## Limits", "")
     yield "- The figures hold for images like those of the test; other cameras, crops or classes were not tried."
+    yield f"- {_sizes(subject, checked)}"
     if subject.recalibrated:
         yield f"- The batch-norm statistics are those of {subject.image_size} px: for another size export again."
     if subject.image_size not in [point["image_size"] for point in subject.summary["curve"]]:
         yield f"- The accuracy at {subject.image_size} px is not among the figures above."
     yield "- Probabilities are those of softmax, not calibrated; the run's curve.csv has the calibration error."
     yield "- The terms of the data, and of weights that training began from, apply; this file states none."
+
+
+def _sizes(subject: Subject, checked: Checked) -> str:
+    if len(checked.image_sizes) == 1:
+        return f"It takes images of {subject.image_size} px alone."
+    if checked.refused:
+        return "Of other sizes it takes those named above; any that was not checked may be refused or answered wrongly."
+    low, high = min(checked.image_sizes), max(checked.image_sizes)
+    return (
+        f"That it answers as the run's network does was checked for square images of {low} to {high} px, at the ends "
+        "and in between; smaller and larger ones were not tried."
+    )
 
 
 def _versions(summary: Mapping[str, Any]) -> str:

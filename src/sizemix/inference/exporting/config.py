@@ -1,5 +1,6 @@
 """config.json of all formats, with timm's names."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from sizemix import __version__
@@ -8,12 +9,12 @@ from sizemix.inference.exporting.subject import Subject
 CONFIG = "config.json"
 
 
-def configuration(subject: Subject, *, fixed_input_size: bool) -> dict[str, Any]:
+def configuration(subject: Subject, *, image_sizes: Sequence[int]) -> dict[str, Any]:
     """Architecture, classes, input, and where it comes from.
 
     Args:
         subject: what is exported.
-        fixed_input_size: whether the files take images of the subject's size alone.
+        image_sizes: sides in pixels at which the files answer as the run's network does; one: they take no other.
     """
     seen = subject.preprocessing
     return {
@@ -22,7 +23,7 @@ def configuration(subject: Subject, *, fixed_input_size: bool) -> dict[str, Any]
         "label_names": list(subject.class_names),
         "pretrained_cfg": {
             "input_size": [3, subject.image_size, subject.image_size],
-            "fixed_input_size": fixed_input_size,
+            "fixed_input_size": len(image_sizes) == 1,
             "mean": list(seen.mean),
             "std": list(seen.std),
             "interpolation": seen.interpolation,
@@ -35,5 +36,7 @@ def configuration(subject: Subject, *, fixed_input_size: bool) -> dict[str, Any]
             "run": subject.summary["name"],
             "data": subject.summary["data"],
             "batch_norm_statistics_of_px": subject.image_size if subject.recalibrated else None,
+            "checked_at_px": sorted(image_sizes),
+            "not_for_px": sorted(set(subject.image_sizes) - set(image_sizes)),
         },
     }

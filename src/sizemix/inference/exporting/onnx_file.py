@@ -2,13 +2,14 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from sizemix.errors import UserError
-from sizemix.inference.exporting.checking import Checked, check
+from sizemix.inference.exporting.checking import Checked, agrees, check
 from sizemix.inference.exporting.config import CONFIG, configuration
 from sizemix.inference.exporting.program import Traced, traced
 from sizemix.inference.exporting.subject import Subject
@@ -24,16 +25,18 @@ def write_onnx(subject: Subject, folder: Path) -> Checked:
         UserError: libraries are missing, there is no ONNX for a part of the network, or the file disagrees.
     """
     _check_libraries()
-    found = traced(subject)
-    told = configuration(subject, fixed_input_size=found.fixed_input_size)
+    found, file = traced(subject), folder / ONNX
     program = _converted(found, subject.architecture)
+    program.save(file)
+    image_sizes = _image_sizes(subject, file, found)
+    told = configuration(subject, image_sizes=image_sizes)
     flat = {name: value for name, value in told.items() if name != "pretrained_cfg"} | told["pretrained_cfg"]
     program.model.metadata_props.update(
         {name: value if isinstance(value, str) else json.dumps(value) for name, value in flat.items()}
     )
-    program.save(folder / ONNX)
+    program.save(file)
     (folder / CONFIG).write_text(json.dumps(told, indent=2) + "\n")
-    return _checked(subject, folder / ONNX, found.checked.image_sizes)
+    return check(subject.net, _answering(file), image_sizes, name=ONNX)
 
 
 def loading(folder: Path) -> str:
@@ -74,7 +77,20 @@ def _converted(found: Traced, architecture: str) -> torch.onnx.ONNXProgram:
     return program
 
 
-def _checked(subject: Subject, file: Path, image_sizes: tuple[int, ...]) -> Checked:
+def _image_sizes(subject: Subject, file: Path, found: Traced) -> tuple[int, ...]:
+    """Sizes at which the file has to agree, as torch's program does, and those at which it happens to.
+
+    Conditions on which torch's program refuses a size are not in the file, which may be right there, or wrong.
+    """
+    sure = found.checked.image_sizes
+    if found.fixed_input_size:
+        return sure
+    exported = _answering(file)
+    return tuple(size for size in subject.image_sizes if size in sure or agrees(subject.net, exported, size))
+
+
+def _answering(file: Path) -> Callable[[Tensor], Tensor]:
+    """Images to logits by onnxruntime."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
@@ -83,4 +99,4 @@ def _checked(subject: Subject, file: Path, image_sizes: tuple[int, ...]) -> Chec
         (logits,) = session.run(None, {_IMAGES: images.numpy()})
         return torch.from_numpy(logits)
 
-    return check(subject.net, exported, image_sizes, name=ONNX)
+    return exported

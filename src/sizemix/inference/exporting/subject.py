@@ -2,8 +2,9 @@
 
 import copy
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from sizemix.models.batchnorm import batch_norms
 from sizemix.runs.folder import RunFolder
 from sizemix.training.instantiate import TIMM
 
-_CHECKED_SIZES = 3
+_EVALUATED_SIZES = 3  # those that are tried, and two in each gap between them
+_STRIDES = (32, 16, 8, 4, 2)  # of networks
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,8 @@ class Subject:
     Attributes:
         net: images (batch, 3, height, width) to logits; in eval mode, on the CPU.
         image_size: side in pixels.
-        image_sizes: image_size, and up to two other sides in pixels that the network takes as well.
+        image_sizes: image_size, and other sides in pixels that the network takes: the ends of those that the run was
+            evaluated at, and sides in between that it was not.
         architecture: the network's name.
         recalibrated: whether it has batch norms, and with them statistics of the size.
         preprocessing: what it was trained to see.
@@ -78,7 +81,7 @@ def subject_of(run: str | Path, *, image_size: int | None, trust_target: bool) -
     return Subject(
         net.requires_grad_(False),
         size,
-        _taken(net, size, classifier.image_sizes, name=name),
+        taken_sizes(net, size, classifier.image_sizes, name=name),
         name,
         bool(batch_norms(net)),
         classifier.preprocessing,
@@ -99,14 +102,29 @@ def _check_size(classifier: SizedClassifier, image_size: int, run: Path) -> None
         )
 
 
-def _taken(net: nn.Module, image_size: int, evaluated: tuple[int, ...], *, name: str) -> tuple[int, ...]:
-    """The size and, of other evaluated sizes and of multiples, what the network takes."""
+def taken_sizes(net: nn.Module, image_size: int, evaluated: tuple[int, ...], *, name: str) -> tuple[int, ...]:
+    """The size and, of other evaluated sizes, of multiples, and of sizes in between, what the network takes."""
     wanted = [image_size, min(evaluated), max(evaluated), *evaluated, 2 * image_size, 3 * image_size]
     taken: list[int] = []
     for size in dict.fromkeys(wanted):
-        if len(taken) < _CHECKED_SIZES and _takes(net, size, name):
+        if len(taken) < _EVALUATED_SIZES and _takes(net, size, name):
             taken.append(size)
+    for low, high in pairwise(sorted(taken)):
+        for candidates in _between(low, high):
+            unseen = (size for size in candidates if size not in evaluated and _takes(net, size, name))
+            taken += islice(unseen, 1)
     return tuple(taken)
+
+
+def _between(low: int, high: int) -> Iterator[list[int]]:
+    """Sizes near the middle: an odd one, which no stride divides, and even ones, multiples of large strides first.
+
+    What torch has traced may hold for one kind alone.
+    """
+    middle = (low + high) // 2
+    even = [number * stride for stride in _STRIDES for number in (middle // stride, middle // stride + 1)]
+    for sizes in ([middle | 1], even):
+        yield [size for size in sizes if low < size < high]
 
 
 def _takes(net: nn.Module, image_size: int, name: str) -> bool:

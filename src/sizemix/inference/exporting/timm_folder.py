@@ -28,7 +28,7 @@ def write_timm(subject: Subject, folder: Path) -> Checked:
         )
     save_for_hf(subject.net, str(folder), safe_serialization=True)  # with the arguments that build the network
     timms = json.loads((folder / CONFIG).read_text())
-    ours = configuration(subject, fixed_input_size=len(subject.image_sizes) == 1)
+    ours = configuration(subject, image_sizes=subject.image_sizes)
     kept = {name: value for name, value in timms["pretrained_cfg"].items() if name not in _OF_OTHER_WEIGHTS}
     ours["pretrained_cfg"] = kept | ours["pretrained_cfg"]
     (folder / CONFIG).write_text(json.dumps(timms | ours, indent=2) + "\n")

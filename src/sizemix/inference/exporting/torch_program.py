@@ -21,7 +21,7 @@ def write_program(subject: Subject, folder: Path) -> Checked:
         UserError: torch cannot follow the network, or the program disagrees.
     """
     found = traced(subject)
-    text = json.dumps(configuration(subject, fixed_input_size=found.fixed_input_size), indent=2) + "\n"
+    text = json.dumps(configuration(subject, image_sizes=found.checked.image_sizes), indent=2) + "\n"
     torch.export.save(found.program, folder / PROGRAM, extra_files={CONFIG: text})
     (folder / CONFIG).write_text(text)
     with warnings.catch_warnings():
