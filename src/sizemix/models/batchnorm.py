@@ -149,4 +149,7 @@ def _named_batch_norms(model: nn.Module) -> list[tuple[str, _BatchNorm]]:
 
 def _load(buffers: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
     with torch.no_grad():
-        torch._foreach_copy_(list(buffers.values()), [values[name] for name in buffers])  # one kernel on a GPU
+        for floating in (True, False):  # a GPU copies all tensors of one type at once
+            names = [name for name, buffer in buffers.items() if buffer.is_floating_point() is floating]
+            if names:
+                torch._foreach_copy_([buffers[name] for name in names], [values[name] for name in names])
