@@ -11,6 +11,7 @@ from sizemix.diagnosis import images
 from sizemix.models import memory
 
 _QUICK = (
+    "model.name=resnet8_cifar",
     "data.train_images=100",
     "sizes.image_sizes=[8,12]",
     "sizes.shares=[0.5,0.5]",
@@ -46,7 +47,7 @@ def test_a_run_that_can_begin_is_told_so_and_nothing_is_written(report):
         "torchvision its operators work with torch",
         "trains on 1 x cpu, 32-true ok",
         "images Fashion-MNIST (12,000-image subset), 100 ",
-        "1,000 for validation",
+        "200 for validation",
         "classes 10, of 10 training images each ok",
         "sizes takes all: 8, 12 px ok",
         "plan 8 epochs, ",

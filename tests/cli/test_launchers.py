@@ -115,12 +115,14 @@ def test_a_dry_run_is_of_a_sweep_and_true(tmp_path, monkeypatch, capsys, argumen
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_dry_run_lists_jobs_compute_and_time_and_leaves_nothing(tmp_path):
+def test_a_dry_run_lists_jobs_compute_and_time_and_leaves_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train.py"])
     arms = ("arm=fixed,mixed_dplus", "match=compute")
-    done, _ = sweep(tmp_path, *arms, "seed=0,1", "dry_run=true")
-    assert done.returncode == 0, done.stderr
-    rows = [line for line in done.stdout.splitlines() if "arm=" in line]
+    assert train.main(["-m", *_TINY, "hydra.sweep.dir=swept", *arms, "seed=0,1", "dry_run=true"]) == 0
+    shown = capsys.readouterr().out
+    rows = [line for line in shown.splitlines() if "arm=" in line]
     assert len(rows) == 4
     assert all(" x " in row and " s " in row for row in rows)
-    assert "4 jobs" in done.stdout
+    assert "4 jobs" in shown
     assert list(tmp_path.iterdir()) == []

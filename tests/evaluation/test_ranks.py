@@ -17,6 +17,7 @@ from sizemix.models.bank import BatchNormBank
 _PROGRAM = """
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 import timm, torch
@@ -35,7 +36,9 @@ if world > 1:
     torch.distributed.init_process_group("gloo", init_method=store, rank=rank, world_size=world)
 torch.manual_seed(0)
 net = timm.create_model("resnet20_cifar", num_classes=10)
-datamodule = SizedDataModule(fashion_mnist(train_images=200), val_size=12, eval_batch_size=150)
+images = fashion_mnist(train_images=200)
+images = replace(images, test=images.test.subset(torch.arange(400)), val=images.val.subset(torch.arange(100)))
+datamodule = SizedDataModule(images, val_size=12, eval_batch_size=30)
 datamodule.trainer = SimpleNamespace(
     strategy=SimpleNamespace(root_device=torch.device("cpu")), global_rank=rank, world_size=world,
     accumulate_grad_batches=1, is_global_zero=rank == 0,

@@ -25,6 +25,7 @@ _SMALL = (
     "trainer.max_epochs=1",
     "trainer.enable_progress_bar=false",
     "trainer.accelerator=cpu",
+    "evaluation.measure=gflops",
     "trainer.devices=2",
     "checkpoint.every_steps=2",
 )

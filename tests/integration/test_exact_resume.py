@@ -17,6 +17,7 @@ _SMALL = (
     "sizes.image_sizes=[8,12,16]",
     "sizes.shares=[0.4,0.3,0.3]",
     "sizes.base_size=12",
+    "model.name=resnet8_cifar",
     "model.drop_path_rate=0.3",
     "recipe.base_batch_size=12",
     "evaluation.eval_sizes=[8]",

@@ -26,6 +26,7 @@ _SMALL = (
     "sizes.image_sizes=[8,12,16]",
     "sizes.shares=[0.4,0.3,0.3]",
     "sizes.base_size=12",
+    "model.name=resnet8_cifar",
     "model.drop_path_rate=0.3",
     "recipe.base_batch_size=12",
     "evaluation.eval_sizes=[8]",
@@ -259,11 +260,11 @@ def test_a_damaged_checkpoint_costs_the_steps_since_the_one_before(tmp_path, who
 def test_a_run_that_stopped_early_and_was_killed_in_its_evaluation_does_not_train_on(
     tmp_path, monkeypatch, capfd, option, stop
 ):
-    folder = begin(tmp_path / "run", option, "trainer.max_epochs=50", "recipe.optimizer.lr=0.0")
+    folder = begin(tmp_path / "run", option, "trainer.max_epochs=200", "recipe.optimizer.lr=0.0")
     monkeypatch.setattr(run, "evaluate_run", lambda *_, **__: send(signal.SIGTERM)())
     assert carry_out(folder) == 143
     stopped = saved(folder)
-    assert 0 < stopped["global_step"] < 50 * _EPOCH_STEPS
+    assert 0 < stopped["global_step"] < 200 * _EPOCH_STEPS
     rows = rows_of(folder)
     monkeypatch.undo()
     assert carry_out(folder) == 0

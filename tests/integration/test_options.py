@@ -14,6 +14,7 @@ from sizemix.training.assembly import assemble
 from sizemix.training.run import carry_out
 
 _TINY = (
+    "model.name=resnet8_cifar",
     "data.train_images=100",
     "sizes.image_sizes=[8,12]",
     "sizes.shares=[0.5,0.5]",

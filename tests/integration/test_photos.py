@@ -3,7 +3,6 @@
 import json
 import runpy
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pytorch_lightning as pl
 import torch
 import yaml
 
-from sizemix.cli import train
+from sizemix.cli import pack, train
 from sizemix.runs.folder import RunFolder
 from sizemix.training import run
 from sizemix.training.assembly import assemble
@@ -150,18 +149,24 @@ def test_a_run_of_photos_that_is_cut_off_goes_on_to_the_same_weights(compose, ph
     assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
 
 
-def test_weights_of_another_run_are_fine_tuned_by_default(carried_out, photos, tmp_path, monkeypatch, capfd):
-    carried_out(tmp_path / "first", "data.train_images=20")
+@pytest.fixture
+def command(monkeypatch, tmp_path):
+    """The command, with the run in this process instead of one of its own, which takes seconds to start."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["train.py"])
     monkeypatch.setattr(train, "_become", lambda folder: run.main([str(folder.path)]))
+    return lambda *arguments: train.main(arguments)
+
+
+def test_weights_of_another_run_are_fine_tuned_by_default(carried_out, command, photos, tmp_path, capfd):
+    carried_out(tmp_path / "first", "data.train_images=20")
     arguments = [*_TINY, f"data.root={photos}", "model.checkpoint=first"]
-    assert train.main([*arguments, "recipe.base_batch_size=8", "hydra.run.dir=second"]) == 0
+    assert command(*arguments, "recipe.base_batch_size=8", "hydra.run.dir=second") == 0
     assert "using recipe=finetune" in capfd.readouterr().out
     config = yaml.safe_load((tmp_path / "second" / "config.yaml").read_text())
     assert config["model"]["checkpoint"] == str(tmp_path / "first"), "resumed from anywhere"
     assert config["recipe"]["optimizer"]["layer_decay"] == 0.75
-    assert train.main([*arguments, "recipe=adamw", "recipe.base_batch_size=8", "hydra.run.dir=third"]) == 0
+    assert command(*arguments, "recipe=adamw", "recipe.base_batch_size=8", "hydra.run.dir=third") == 0
     assert "finetune" not in capfd.readouterr().out
 
 
@@ -178,30 +183,22 @@ def test_weights_of_another_run_are_fine_tuned_by_default(carried_out, photos, t
         (["trainer.max_time=soon"], "trainer.max_time: expected days:hours:minutes:seconds"),
     ],
 )
-def test_a_mistake_is_answered_in_one_sentence(photos, tmp_path, monkeypatch, capfd, overrides, message):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "argv", ["train.py"])
-    monkeypatch.setattr(train, "_become", lambda folder: run.main([str(folder.path)]))
+def test_a_mistake_is_answered_in_one_sentence(command, photos, capfd, overrides, message):
     root = [] if overrides == ["data=folder"] else [f"data.root={photos}"]
-    assert train.main([*_TINY, *root, *overrides]) == 2
+    assert command(*_TINY, *root, *overrides) == 2
     answers = [line for line in capfd.readouterr().err.splitlines() if line.startswith("sizemix: ")]
     assert len(answers) == 1
     assert message in answers[0]
 
 
-def test_a_pack_trains_like_the_folder_that_it_was_made_from(photos, tmp_path):
-    """From the command line: sizemix pack, then train.py with data=pack."""
-
-    def carried_out_as_command(*arguments):
-        done = subprocess.run([sys.executable, *arguments], cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    said = carried_out_as_command("-m", "sizemix.cli.main", "pack", str(photos), "packed")
+def test_a_pack_trains_like_the_folder_that_it_was_made_from(command, photos, tmp_path, capfd):
+    """From the command line: sizemix pack, then sizemix train with data=pack."""
+    assert pack.main([str(photos), "packed"]) == 0
+    said = capfd.readouterr().out
     assert "48 photos of 4 classes" in said
     assert "2 broken files are left out" in said
     options = ("data=pack", *_TINY[1:], "data.root=packed", "hydra.run.dir=run")
-    carried_out_as_command(str(Path(__file__).parents[2] / "train.py"), *options)
+    assert command(*options) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["data"] == "photos"
     assert summary["class_names"] == ["circle", "cross", "square", "triangle"]

@@ -20,6 +20,7 @@ _SMALL = (
     "evaluation.calibration_images=20",
     "trainer.enable_progress_bar=false",
     "trainer.accelerator=cpu",
+    "evaluation.measure=gflops",
     "trainer.log_every_n_steps=3",
     "checkpoint.every_steps=2",
     "+trainer.limit_val_batches=1",

@@ -52,7 +52,8 @@ def test_lengths_that_do_not_fit_are_the_doing_of_match(compose, options, said):
 
 def test_fixres_is_not_smoothed_as_fixed_is_not(compose, tmp_path):
     for arm, smoothed in (("fixres", False), ("fixed", False), ("mixed_dplus", True), ("fixed_smoothed", True)):
-        run = assemble(compose(f"arm={arm}", "data.train_images=200"), RunFolder(tmp_path / arm))
+        options = (f"arm={arm}", "data.train_images=200", "model.name=resnet8_cifar")
+        run = assemble(compose(*options), RunFolder(tmp_path / arm))
         assert any(isinstance(one, GradientSmoothing) for one in run.trainer.callbacks) is smoothed, arm
 
 
@@ -97,6 +98,7 @@ def test_a_matched_run_trains_for_a_part_of_its_last_epoch(compose, tmp_path):
             *(
                 "arm=mixed_dplus",
                 "match=compute",
+                "model.name=resnet8_cifar",
                 "data.train_images=200",
                 "sizes.base_size=14",
                 "sizes.multiple_of=2",
