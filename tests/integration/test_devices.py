@@ -48,8 +48,22 @@ sys.exit(run.main(sys.argv[1:]))
 """
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _none_outlives_its_test():
+    """A test that fails while its run trains on would leave it training: some have 2,000 epochs."""
+    yield
+    for process in _started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    _started.clear()
+
+
 def start(cwd, *arguments, **variables):
-    return subprocess.Popen(
+    process = subprocess.Popen(
         [sys.executable, *arguments],
         cwd=cwd,
         env=os.environ | variables,
@@ -58,6 +72,8 @@ def start(cwd, *arguments, **variables):
         stderr=subprocess.PIPE,
         text=True,
     )
+    _started.append(process)
+    return process
 
 
 def finish(*processes):

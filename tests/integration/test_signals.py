@@ -27,10 +27,26 @@ _SMALL = (
 )
 
 
+_started: list[subprocess.Popen[str]] = []
+
+
+@pytest.fixture(autouse=True)
+def _none_outlives_its_test():
+    """A test that fails while its run trains on would leave it training: some have 2,000 epochs."""
+    yield
+    for process in _started:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+    _started.clear()
+
+
 def start(cwd, *arguments, **variables):
     command = [sys.executable, "-m", "sizemix.cli.main", "train", *_SMALL, *arguments]
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    return subprocess.Popen(command, cwd=cwd, env=os.environ | variables, start_new_session=True, **streams)
+    process = subprocess.Popen(command, cwd=cwd, env=os.environ | variables, start_new_session=True, **streams)
+    _started.append(process)
+    return process
 
 
 def wait_for_checkpoint(process, folder):
