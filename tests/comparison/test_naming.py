@@ -76,6 +76,12 @@ def test_what_names_leave_out_is_known(options):
     assert named([options("sizes=fixed"), own]).untold == ["image_sizes", "shares", "lr"]
     assert named([options("sizes=fixed"), options("sizes=mixed")]).untold == []
     assert named([options("recipe=scratch"), options("recipe=adamw", "augment=strong")]).untold == ["augment"]
+    rates = [options("sizes=fixed", f"recipe.optimizer.lr={lr}") for lr in (0.1, 0.05)]
+    some_say_it = named([*rates, options("sizes=mixed")])
+    assert some_say_it.names == ["fixed (lr=0.1)", "fixed (lr=0.05)", "mixed"]
+    assert some_say_it.untold == ["lr"]
+    budgets = named([options("sizes=fixed"), *(options("sizes=mixed", f"sizes.budget={one}") for one in ("B+", "D+"))])
+    assert budgets.untold == [], "a fixed size has but one budget"
 
 
 def test_names_that_a_user_gave_are_kept_where_no_two_are_alike(options):

@@ -24,6 +24,19 @@ def test_a_folder_holds_one_run_only(tmp_path):
         RunFolder.create(tmp_path, config())
 
 
+def test_a_run_that_was_refused_before_it_began_makes_room_for_the_next(tmp_path):
+    refused = RunFolder.create(tmp_path, config())
+    refused.failure_file.write_text("expected 32, got 31.")
+    refused.split_csv.write_text("of other photos")
+    folder = RunFolder.create(tmp_path, config())
+    assert not folder.failure_file.exists()
+    assert not folder.split_csv.exists()
+    folder.failure_file.write_text("the disk is full")
+    folder.plan_csv.write_text("it has begun")
+    with pytest.raises(UserError, match="holds a run already"):
+        RunFolder.create(tmp_path, config())
+
+
 def test_a_folder_without_a_run_is_refused(tmp_path):
     with pytest.raises(UserError, match=r"expected a run folder with a config\.yaml"):
         RunFolder.open(tmp_path)

@@ -284,6 +284,13 @@ def test_what_cannot_be_planned_is_refused(changed, message):
         plan_sizes(MixedSizes((32,), (1.0,)), **arguments)
 
 
+def test_a_budget_that_makes_the_step_too_large_is_named():
+    shapes = step_shapes((16, 32), budget="B+", base_size=32, base_batch_size=64)
+    message = "a step at 16 px would hold 256 images, more than the 100 training images; .*, or choose sizes.budget=D+"
+    with pytest.raises(UserError, match=message.replace("+", r"\+")):
+        plan_sizes(MixedSizes((16, 32), (0.5, 0.5)), shapes=shapes, num_images=100, num_epochs=1, seed=0, base_size=32)
+
+
 class Own:
     """A user's schedule that gives these shares in every epoch."""
 

@@ -56,6 +56,22 @@ def test_an_exception_is_told_by_rank_0_and_ends_both(ranks, exits, capfd):
     assert capfd.readouterr().err == "\nsizemix: rank 1 ended: it broke; continue\n"
 
 
+def test_a_rank_0_that_fails_behind_another_rank_says_nothing_more_however_long_the_others_take(
+    ranks, exits, capfd, sleeper
+):
+    ranks[0].watch([sleeper])  # which rank 0 waits for before it leaves
+    ranks[0].share("")
+    ranks[1].fail("it broke", 3)
+    assert exits.get(timeout=5) == 3, "rank 1 has left"
+    failing = threading.Thread(target=ranks[0].fail, args=("its connection was closed", 1), daemon=True)
+    failing.start()
+    failing.join(0.3)
+    assert failing.is_alive()
+    sleeper.kill()
+    assert exits.get(timeout=5) == 3, "with the code of the rank that failed first"
+    assert capfd.readouterr().err == "\nsizemix: rank 1 ended: it broke\n"
+
+
 def test_a_last_wish_is_carried_out_before_a_process_is_left_unless_it_takes_long(ranks, exits, monkeypatch):
     monkeypatch.setattr(lifeline, "_WISH_SECONDS", 0.1)
     ranks[0].share("")

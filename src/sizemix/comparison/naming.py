@@ -55,7 +55,7 @@ def named(configs: Sequence[Options], run_names: Sequence[str] = ()) -> Naming:
     """
     labels = _labels(configs, run_names or [""] * len(configs))
     keys = _keys(configs, labels)
-    names, found, told = [""] * len(configs), set[str](), {"sizes"} if labels.by in ("arm", "sizes") else set[str]()
+    names, found, said = [""] * len(configs), set[str](), [set[str]() for _ in configs]
     for label in dict.fromkeys(labels.texts):
         places = [place for place, other in enumerate(labels.texts) if other == label]
         own_keys = [key for key in keys if labels.by != "arm" or key not in arm_options(label)]
@@ -63,8 +63,13 @@ def named(configs: Sequence[Options], run_names: Sequence[str] = ()) -> Naming:
         fewest = _fewest(features, len(places), always=_BUDGET if labels.by == "sizes" else None)
         for number, place in enumerate(places):
             names[place] = _name(label, {_short(key, keys): features[key][number] for key in fewest})
+            said[place] = set(fewest)
         found |= set(features)
-        told |= set(fewest)
+    told = {
+        key
+        for key in found
+        if all(key in own or _in_label(config, key, labels) for config, own in zip(configs, said, strict=True))
+    }
     untold = [_short(key, keys) for key in keys if key in found - told]
     return Naming([_distinct(names, place) for place in range(len(names))], untold)
 
@@ -100,6 +105,13 @@ def _labels(configs: Sequence[Options], run_names: Sequence[str]) -> _Labels:
         return _Labels(known, "arm")
     kinds = [kind(config, "sizes") for config in configs]
     return _Labels(kinds, "sizes") if len(set(kinds)) > 1 else _Labels([""] * len(configs), "nothing")
+
+
+def _in_label(config: Options, key: str, labels: _Labels) -> bool:
+    """Whether an arm's label says it: the sizes, and what follows from their choice."""
+    if labels.by not in ("arm", "sizes"):
+        return False
+    return key == "sizes" or (key.startswith("sizes.") and explained(config, key, choice(config, "sizes")))
 
 
 def _keys(configs: Sequence[Options], labels: _Labels) -> list[str]:

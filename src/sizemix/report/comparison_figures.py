@@ -141,7 +141,8 @@ def course_figure(comparison: Comparison, where: Callable[[CoursePoint], float |
         top = max(top1 for some in lines.values() for line in some for _, top1 in line)
         bottom = min(top1 for some in lines.values() for line in some for _, top1 in line)
         size = comparison.baseline.runs[0].val_size
-        axes.set(xlabel=label, ylabel=f"validation top-1 at {size} px (%)", xlim=(0, None))
+        latest = max(place for some in lines.values() for line in some for place, _ in line)
+        axes.set(xlabel=label, ylabel=f"validation top-1 at {size} px (%)", xlim=(0, 1.04 * latest))
         axes.set_ylim(max(0.0, bottom - 0.05 * (top - bottom) - 0.5), top + 0.05 * (top - bottom) + 0.5)
         _legend(figure, axes)
     return figure

@@ -75,16 +75,20 @@ class RunFolder:
     def create(cls, path: str | Path, config: DictConfig) -> "RunFolder":
         """A new run with its resolved configuration and, where it has none yet, a random run_id.
 
+        It takes the place of a run that was refused before its training began.
+
         Raises:
             UserError: the folder holds a run already.
         """
         folder = cls(path)
         folder.path.mkdir(parents=True, exist_ok=True)
+        if folder._never_began():
+            folder._forget()
         try:
             folder.config_file.touch(exist_ok=False)  # claims it: another run may start in the same second
         except FileExistsError as error:
             raise UserError(
-                f"{path} holds a run already; continue it with resume={path}, or start a second later."
+                f"{path} holds a run already; continue it with resume={path}, or start another in a folder of its own."
             ) from error
         config.run_id = config.run_id or secrets.token_hex(4)
         OmegaConf.resolve(config)
@@ -107,6 +111,16 @@ class RunFolder:
                 )
             raise UserError(f"expected a run folder with a config.yaml, got {path}; runs stand under outputs/.")
         return folder
+
+    def _never_began(self) -> bool:
+        return self.failure_file.exists() and not any(
+            place.exists() for place in (self.plan_csv, self.metrics_csv, self.checkpoints)
+        )
+
+    def _forget(self) -> None:
+        found_out = (self.split_csv, self.broken_csv, self.fitting_csv, self.step_seconds_csv)
+        for file in (*found_out, self.failure_file, self.config_file):
+            file.unlink(missing_ok=True)
 
     @property
     def finished(self) -> bool:

@@ -147,11 +147,13 @@ def plan_sizes(
         raise UserError(f"trainer.max_epochs: expected at least 1, got {num_epochs}.")
     if not 0 < last_epoch <= 1:
         raise UserError(f"training.last_epoch: expected a part of an epoch, above 0 and at most 1, got {last_epoch}.")
-    largest = max(shapes.values(), key=lambda shape: shape.global_batch_size)
+    at_size, largest = max(shapes.items(), key=lambda item: item[1].global_batch_size)
     if largest.global_batch_size > num_images:
+        grows = min(shape.global_batch_size for shape in shapes.values()) <= num_images
         raise UserError(
-            f"a step would hold {largest.global_batch_size} images, more than the {num_images} training images; "
-            "lower recipe.base_batch_size."
+            f"a step at {at_size} px would hold {largest.global_batch_size} images, more than the {num_images} "
+            "training images; lower recipe.base_batch_size"
+            f"{', or choose sizes.budget=D+ or constant' if grows else ''}."
         )
     sizes = {*schedule.image_sizes, base_size}
     return SizePlan(

@@ -117,7 +117,7 @@ class Lifeline:
         """Ends the other ranks, as this one cannot go on.
 
         Not at once: where a rank has been killed, the others fail as well, and its end is what should be told. This
-        process then ends in here. Of a mistake that all ranks notice, rank 0 speaks.
+        process then ends in here, also where that takes long. Of a mistake that all ranks notice, rank 0 speaks.
         """
         if self.world_size == 1:
             return
@@ -131,6 +131,8 @@ class Lifeline:
         elif self._ending.acquire(blocking=False):
             self._bid_farewell({"end": code})
             self._end_those_not_joined()
+        else:
+            threading.Event().wait()  # for the thread that has told another rank's end, and leaves this process
 
     def finish(self) -> None:
         """Tells the other ranks that this one has ended as it should."""
