@@ -12,16 +12,19 @@ import runpy
 import statistics
 from collections import Counter
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from timm.data import ScheduledBatchSampler
 
+from sizemix.sizes.budget import step_shapes
 from sizemix.sizes.plan import plan_run
 from sizemix.sizes.schedule import MixedSizes
 
 ROOT = Path(__file__).parents[1]
 SHARES = {16: 0.2, 24: 0.3, 32: 0.3, 48: 0.2}  # of images
-BATCHES = {16: 256, 24: 114, 32: 64, 48: 28}
+BUDGET: dict[str, Any] = {"budget": "B+", "base_size": 32, "base_batch_size": 64}
 NUM_IMAGES, EPOCHS, SEEDS = 50_000, 10, 20
 
 Epoch = list[tuple[int, int]]  # image_size and images of every step
@@ -39,7 +42,7 @@ def main() -> None:
         "steps of an epoch",
         "images of ten passes not shown",
     )
-    rows = [row("timm 1.0.31", timms), row("sizemix", ours)]
+    rows = [row(f"timm {version('timm')}", timms), row("sizemix", ours)]
     print("\n".join(" | ".join(one) for one in (columns, *rows)))
     tables["write_table"](document, "shares", columns, rows)
 
@@ -70,23 +73,17 @@ def farthest_off(run: Sequence[Epoch]) -> float:
 
 def timms(seed: int) -> list[Epoch]:
     """The constant schedule, which drops what is left of an epoch."""
-    sizes = list(SHARES)
-    weights = [SHARES[size] / BATCHES[size] for size in sizes]
-    sampler = ScheduledBatchSampler(range(NUM_IMAGES), [BATCHES[size] for size in sizes], weights, seed=seed)
+    sizes = tuple(SHARES)
+    batches = [shape.global_batch_size for shape in step_shapes(sizes, **BUDGET).values()]
+    weights = [share / batch for share, batch in zip(SHARES.values(), batches, strict=True)]
+    sampler = ScheduledBatchSampler(range(NUM_IMAGES), batches, weights, seed=seed)
     return [[(sizes[choice], images) for choice, images in sampler.schedule] for _ in range(EPOCHS)]
 
 
 def ours(seed: int) -> list[Epoch]:
     """The plan that a run would follow."""
-    plan = plan_run(
-        MixedSizes(tuple(SHARES), tuple(SHARES.values())),
-        budget="B+",
-        base_size=32,
-        base_batch_size=64,
-        num_images=NUM_IMAGES,
-        num_epochs=EPOCHS,
-        seed=seed,
-    )
+    schedule = MixedSizes(tuple(SHARES), tuple(SHARES.values()))
+    plan = plan_run(schedule, **BUDGET, num_images=NUM_IMAGES, num_epochs=EPOCHS, seed=seed)
     return [[(spec.image_size, spec.global_batch_size) for spec in plan.epoch_specs(epoch)] for epoch in range(EPOCHS)]
 
 

@@ -144,4 +144,6 @@ def test_the_course_of_training_is_drawn_seed_by_seed_and_as_a_mean(fixed_and_mi
     figure = course_figure(comparison, lambda point: point.compute, label="compute")
     lines = figure.axes[0].get_lines()
     assert len(lines) == 2 * (3 + 1) + 1, "three seeds and their mean an arm, and the baseline's final accuracy"
+    latest = max(line.get_xdata().max() for line in lines[:-1])
+    assert figure.axes[0].get_xlim()[1] > latest, "a point at the end is drawn whole"
     assert course_figure(comparison, lambda point: None, label="nothing") is None

@@ -71,6 +71,14 @@ def test_so_many_images_get_a_rectangle_of_noise(probability):
         assert filled.all(), "one rectangle"
 
 
+def test_mixing_keeps_the_order_of_memory_that_networks_want():
+    own = batch()
+    own.images = own.images.contiguous(memory_format=torch.channels_last)
+    for mixing in (Mixing(erasing=1.0), Mixing(mixup=1.0), Mixing(cutmix=1.0)):
+        changed = mixing(own, num_classes=4, seed=(0, 5, 0, 0)).images
+        assert changed.is_contiguous(memory_format=torch.channels_last), mixing
+
+
 def test_the_seed_decides_everything():
     mixing = Mixing(erasing=0.5, mixup=0.2, cutmix=1.0)
     first, again, other = mixed(mixing), mixed(mixing), mixed(mixing, seed=1)

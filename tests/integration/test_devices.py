@@ -48,32 +48,13 @@ sys.exit(run.main(sys.argv[1:]))
 """
 
 
-_started: list[subprocess.Popen[str]] = []
+@pytest.fixture
+def start(open_process):
+    def start(cwd, *arguments, **variables):
+        streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+        return open_process([sys.executable, *arguments], cwd=cwd, env=os.environ | variables, **streams)
 
-
-@pytest.fixture(autouse=True)
-def _none_outlives_its_test():
-    """A test that fails while its run trains on would leave it training: some have 2,000 epochs."""
-    yield
-    for process in _started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    _started.clear()
-
-
-def start(cwd, *arguments, **variables):
-    process = subprocess.Popen(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env=os.environ | variables,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    _started.append(process)
-    return process
+    return start
 
 
 def finish(*processes):
@@ -100,7 +81,7 @@ def task_of_slurm(rank):
     }
 
 
-def test_all_launchers_train_the_same_network(tmp_path):
+def test_all_launchers_train_the_same_network(start, tmp_path):
     own, torchrun, slurm = tmp_path / "own", tmp_path / "torchrun", tmp_path / "slurm"
     finish(start(tmp_path, *_TRAIN, *_SMALL, f"hydra.run.dir={own}"))
 
@@ -119,7 +100,7 @@ def test_all_launchers_train_the_same_network(tmp_path):
 
 
 @pytest.mark.parametrize("launcher", [(), (*_TORCHRUN, "--standalone", "--nproc-per-node=2")], ids=["own", "torchrun"])
-def test_an_exception_in_one_rank_ends_the_run_with_its_reason(tmp_path, prepared, launcher):
+def test_an_exception_in_one_rank_ends_the_run_with_its_reason(start, tmp_path, prepared, launcher):
     (tmp_path / "broken.py").write_text(_BROKEN)
     process = start(tmp_path, *launcher, str(tmp_path / "broken.py"), str(prepared))
     _, errors = process.communicate(timeout=60)
@@ -130,7 +111,7 @@ def test_an_exception_in_one_rank_ends_the_run_with_its_reason(tmp_path, prepare
 @pytest.mark.parametrize(
     ("rank", "reason"), [(1, "killed by SIGKILL"), (0, "its process was killed or its machine lost")]
 )
-def test_a_killed_rank_ends_the_run_and_is_named(tmp_path, rank, reason):
+def test_a_killed_rank_ends_the_run_and_is_named(start, tmp_path, rank, reason):
     folder = tmp_path / "run"
     process = start(tmp_path, *_TRAIN, *_SMALL, _ENDLESS, f"hydra.run.dir={folder}")
     wait_for(lambda: (folder / "checkpoints" / "last.ckpt").exists() or process.poll() is not None)
@@ -141,7 +122,7 @@ def test_a_killed_rank_ends_the_run_and_is_named(tmp_path, rank, reason):
     assert sentences(errors) == [f"sizemix: rank {rank} ended: {reason}; continue with resume={folder}"]
 
 
-def test_under_torchrun_a_mistake_is_told_once(tmp_path):
+def test_under_torchrun_a_mistake_is_told_once(start, tmp_path):
     launcher = (*_TORCHRUN, "--standalone", "--nproc-per-node=2")
     process = start(tmp_path, *launcher, *_TRAIN, "-m", *_SMALL, "seed=1,2")
     _, errors = process.communicate(timeout=60)

@@ -28,9 +28,13 @@ _SMALL = (
 )
 
 
-def start(cwd, *arguments):
-    command = [sys.executable, "-m", "sizemix.cli.main", "train", *arguments]
-    return subprocess.Popen(command, cwd=cwd, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+@pytest.fixture
+def start(open_process):
+    def start(cwd, *arguments):
+        command = [sys.executable, "-m", "sizemix.cli.main", "train", *arguments]
+        return open_process(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+    return start
 
 
 def finish(process):
@@ -64,7 +68,7 @@ def left_over(folder):
     [("data.num_workers=0",), ("data.num_workers=2", "trainer.accumulate_grad_batches=2"), ("trainer.devices=2",)],
     ids=["no workers", "two workers, two micro-batches", "two ranks"],
 )
-def test_a_killed_run_resumes_to_bit_identical_weights(tmp_path, options):
+def test_a_killed_run_resumes_to_bit_identical_weights(start, tmp_path, options):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     finish(start(tmp_path, *_SMALL, *options, f"hydra.run.dir={whole}"))
 

@@ -27,26 +27,14 @@ _SMALL = (
 )
 
 
-_started: list[subprocess.Popen[str]] = []
+@pytest.fixture
+def start(open_process):
+    def start(cwd, *arguments, **variables):
+        command = [sys.executable, "-m", "sizemix.cli.main", "train", *_SMALL, *arguments]
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        return open_process(command, cwd=cwd, env=os.environ | variables, **streams)
 
-
-@pytest.fixture(autouse=True)
-def _none_outlives_its_test():
-    """A test that fails while its run trains on would leave it training: some have 2,000 epochs."""
-    yield
-    for process in _started:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.communicate()
-    _started.clear()
-
-
-def start(cwd, *arguments, **variables):
-    command = [sys.executable, "-m", "sizemix.cli.main", "train", *_SMALL, *arguments]
-    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen(command, cwd=cwd, env=os.environ | variables, start_new_session=True, **streams)
-    _started.append(process)
-    return process
+    return start
 
 
 def wait_for_checkpoint(process, folder):
@@ -66,7 +54,7 @@ def saved_step(folder):
     return torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True)["global_step"]
 
 
-def test_sigterm_to_one_rank_stops_all_in_order(tmp_path):
+def test_sigterm_to_one_rank_stops_all_in_order(start, tmp_path):
     folder = tmp_path / "run"
     process = start(
         tmp_path, "trainer.devices=2", "data.num_workers=0", "trainer.max_epochs=2000", f"hydra.run.dir={folder}"
@@ -90,7 +78,7 @@ def scontrol(tmp_path):
     return f"{program.parent}:{os.environ['PATH']}", tmp_path / "asked"
 
 
-def test_a_slurm_job_saves_before_its_limit_and_goes_on_when_slurm_starts_it_again(tmp_path, scontrol):
+def test_a_slurm_job_saves_before_its_limit_and_goes_on_when_slurm_starts_it_again(start, tmp_path, scontrol):
     path, asked = scontrol
     job = {"SLURM_JOB_ID": "12", "PATH": path}
     command = ("data.num_workers=2", "trainer.max_epochs=3", "hydra.run.dir=run-${now:%S%f}")

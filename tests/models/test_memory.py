@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from sizemix.errors import UserError
+from sizemix.models import memory
 from sizemix.models.activations import peak_bytes
 from sizemix.models.backbone import build_backbone
-from sizemix.models.memory import check_evaluation_memory, check_memory, estimated_bytes, says_too_little_memory
+from sizemix.models.memory import check_evaluation_memory, check_memory, estimated_bytes
 
 CPU = torch.device("cpu")
 GIB = 2**30
@@ -108,8 +109,17 @@ def test_the_test_batch_with_the_most_pixels_is_named_with_remedies(free):
         (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
     ],
 )
-def test_too_little_memory_is_told_from_other_failures(error, too_little):
-    assert says_too_little_memory(error) is too_little
+def test_a_gpu_that_has_too_little_is_told_from_other_failures(monkeypatch, error, too_little):
+    def fails(*_, **__):
+        raise error
+
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (3 * GIB, 8 * GIB))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    monkeypatch.setattr(torch.random, "fork_rng", nullcontext)
+    monkeypatch.setattr(memory, "_try_step", fails)
+    with pytest.raises(UserError if too_little else RuntimeError) as caught:
+        check_memory(nn.Identity(), image_sizes={32: 64}, device=torch.device("cuda"), autocast=nullcontext)
+    assert ("3.0 GiB were free" in str(caught.value)) is too_little
 
 
 @pytest.mark.gpu

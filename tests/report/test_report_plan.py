@@ -109,6 +109,7 @@ def test_the_picture_shows_every_size_over_the_epochs(tmp_path):
     small, large = (part.get_data() for part in above.patches)
     assert (small.baseline.tolist(), small.values.tolist(), large.values.tolist()) == ([0, 0], [50, 50], [100, 100])
     assert below.lines[0].get_ydata().tolist() == [24, 24, 24]
+    assert below.get_ylim()[1] > 32, "no line lies on the frame"
     once = plan_figure(plan(num_epochs=1), title="test").axes[1].lines[0]
     assert (once.get_xdata().tolist(), once.get_ydata().tolist()) == ([0.5, 1.5], [24, 24])
     draw_plan(plan(), tmp_path / "plan.png", title="test")

@@ -6,8 +6,9 @@ import torch
 from sizemix.errors import UserError
 from sizemix.models.backbone import build_backbone
 from sizemix.runs.folder import RunFolder
+from sizemix.training import evaluating
 from sizemix.training.assembly import assemble, idle_trainer
-from sizemix.training.compilation import check_cuda_graphs, compile_for_sizes, uncompiled
+from sizemix.training.compilation import check_cuda_graphs, compile_for_sizes
 
 _QUICK = (
     *(
@@ -43,21 +44,22 @@ def test_a_network_that_trained_with_cuda_graphs_is_evaluated_where_there_are_no
     assert idle_trainer(config).strategy.root_device.type == "cpu"
 
 
-def test_inside_uncompiled_the_network_runs_as_it_is():
-    asked = []
+def test_the_final_evaluation_runs_uncompiled(compose, monkeypatch):
+    compiled = []
 
     def backend(graph, inputs):
-        asked.append(graph)
+        compiled.append(graph)
         return graph
 
     net = build_backbone("resnet20_cifar", num_classes=2).eval()
     net.compile(backend=backend)
-    images = torch.zeros(1, 3, 8, 8)
-    with uncompiled():
-        net(images)
-    assert not asked
-    net(images)
-    assert asked
+    trainer = SimpleNamespace(**vars(trainer_on("cpu")), precision_plugin=SimpleNamespace(forward_context=None))
+    run = SimpleNamespace(model=SimpleNamespace(evaluated=net), trainer=trainer, datamodule=None)
+    monkeypatch.setattr(evaluating, "evaluate", lambda net, *_, **__: net(torch.zeros(1, 3, 8, 8)))
+    evaluating.evaluate_run(run, compose("model.compile=true"))
+    assert not compiled
+    net(torch.zeros(1, 3, 8, 8))
+    assert compiled, "or nothing would have been"
 
 
 @pytest.mark.parametrize(("cuda_graphs", "mode"), [(False, None), (True, "reduce-overhead")])

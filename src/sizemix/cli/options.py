@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from sizemix.errors import UserError
+from sizemix.training.instantiate import WITH_CUDA_GRAPHS
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ _SOME_CHOICES_OPTIONS: dict[str, _Kind] = {
     "data.decode_gap": _Number(float, 1),
     "model.pretrained": _OneOf((True, False)),
     "model.drop_path_rate": _Number(float, maximum=0.99),
-    "model.compile": _OneOf((True, False, "reduce-overhead")),
+    "model.compile": _OneOf((True, False, WITH_CUDA_GRAPHS)),
     "recipe.optimizer.lr": _Number(float),
     "recipe.optimizer.weight_decay": _Number(float),
     "recipe.optimizer.momentum": _Number(float),
@@ -254,15 +255,19 @@ def check_options(config: DictConfig) -> None:
     if config.data.num_workers != "auto" and not _WORKERS.accepts(config.data.num_workers):
         raise UserError(f"data.num_workers: expected {_WORKERS} or auto, got {config.data.num_workers!r}.")
     _check_scaling(config)
-    if config.model.get("compile") == "reduce-overhead" and config.sizes.budget == "memory":
-        raise UserError(
-            "model.compile: expected true or false with sizes.budget=memory, whose trials do not see what CUDA graphs "
-            "keep, got reduce-overhead."
-        )
+    _check_compilation(config)
     if config.trainer.sync_batchnorm and config.training.train_only in ("head", "head_and_last_norm"):
         raise UserError(
             f"trainer.sync_batchnorm: expected false with training.train_only={config.training.train_only}, which "
             "keeps the batch-norm statistics of frozen layers, got true."
+        )
+
+
+def _check_compilation(config: DictConfig) -> None:
+    if config.model.get("compile") == WITH_CUDA_GRAPHS and config.sizes.budget == "memory":
+        raise UserError(
+            "model.compile: expected true or false with sizes.budget=memory, whose trials do not see what CUDA graphs "
+            f"keep, got {WITH_CUDA_GRAPHS}; use true."
         )
 
 

@@ -76,8 +76,23 @@ class Arm:
         return sum(self.accuracies(image_size)) / len(self.runs)
 
 
-def group_into_arms(records: Sequence[RunRecord]) -> tuple[list[Arm], list[SetAside]]:
-    """Arms in the order of their first run, and the runs that repeat another's arm and seed."""
+@dataclass(frozen=True)
+class Grouped:
+    """What runs become.
+
+    Attributes:
+        arms: in the order of their first run.
+        repeated: runs that repeat another's arm and seed.
+        untold: options in which arms differ without a name that says so.
+    """
+
+    arms: list[Arm]
+    repeated: list[SetAside]
+    untold: list[str]
+
+
+def group_into_arms(records: Sequence[RunRecord]) -> Grouped:
+    """Runs that differ in nothing but seed stand together, under a name."""
     groups: list[tuple[dict[str, Any], dict[int, RunRecord]]] = []
     repeated: list[SetAside] = []
     image_sets = {record.training_images for record in records} - {None}  # None: not recorded
@@ -93,11 +108,12 @@ def group_into_arms(records: Sequence[RunRecord]) -> tuple[list[Arm], list[SetAs
             repeated.append(SetAside(record.path, "duplicate", reason))
         else:
             runs[record.seed] = record
-    names = named([options for options, _ in groups], [_run_name(runs.values()) for _, runs in groups]).names
-    return [
+    naming = named([options for options, _ in groups], [_run_name(runs.values()) for _, runs in groups])
+    arms = [
         Arm(name, tuple(runs[seed] for seed in sorted(runs)), options)
-        for name, (options, runs) in zip(names, groups, strict=True)
-    ], repeated
+        for name, (options, runs) in zip(naming.names, groups, strict=True)
+    ]
+    return Grouped(arms, repeated, naming.untold)
 
 
 def without_other_data(records: Sequence[RunRecord]) -> tuple[list[RunRecord], list[SetAside]]:
@@ -142,11 +158,6 @@ def option_table(arms: Sequence[Arm]) -> dict[str, list[str]]:
     return {
         name: [value_text(own[name]) if name in own else "-" for own in options] for name in differing_options(options)
     }
-
-
-def untold_options(arms: Sequence[Arm]) -> list[str]:
-    """Options in which arms differ without a name that says so."""
-    return named([arm.options for arm in arms], [_run_name(arm.runs) for arm in arms]).untold
 
 
 def environment_differences(arms: Sequence[Arm]) -> list[str]:

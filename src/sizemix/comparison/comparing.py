@@ -156,8 +156,9 @@ def compare(paths: Sequence[str | Path], *, margin: float = DEFAULT_MARGIN, base
     found = [read_run(folder) for folder in find_runs(paths)]
     finished = [one for one in found if isinstance(one, RunRecord)]
     alike, unmatched = without_other_data(finished)
-    arms, repeated = group_into_arms(alike)
-    set_aside = [*(one for one in found if isinstance(one, SetAside)), *unmatched, *repeated]
+    grouped = group_into_arms(alike)
+    arms = grouped.arms
+    set_aside = [*(one for one in found if isinstance(one, SetAside)), *unmatched, *grouped.repeated]
     if len(arms) < 2:
         raise UserError(_too_few(arms, set_aside))
     first, *others = with_baseline_first(arms, baseline)
@@ -170,7 +171,7 @@ def compare(paths: Sequence[str | Path], *, margin: float = DEFAULT_MARGIN, base
         target=target,
         own_reaching=None if target is None else reaching(first, first, target, unit),
         set_aside=tuple(set_aside),
-        remarks=tuple(remarks(first, others)),
+        remarks=tuple(remarks(first, others, untold=grouped.untold)),
     )
 
 

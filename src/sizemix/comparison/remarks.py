@@ -2,15 +2,21 @@
 
 from collections.abc import Sequence
 
-from sizemix.comparison.arms import Arm, environment_differences, untold_options
+from sizemix.comparison.arms import Arm, environment_differences
 
 _NAMED_OPTIONS = 6
 
 
-def remarks(baseline: Arm, others: Sequence[Arm]) -> list[str]:
-    """All sentences."""
+def remarks(baseline: Arm, others: Sequence[Arm], *, untold: Sequence[str]) -> list[str]:
+    """All sentences.
+
+    Args:
+        baseline: what the others are compared with.
+        others: the other arms.
+        untold: options in which arms differ without a name that says so.
+    """
     arms = [baseline, *others]
-    found = [*_untold(arms), *environment_differences(arms)]
+    found = [*_untold(untold), *environment_differences(arms)]
     for arm in others:
         lonely = sorted(set(arm.by_seed) ^ set(baseline.by_seed))
         if lonely:
@@ -36,8 +42,7 @@ def remarks(baseline: Arm, others: Sequence[Arm]) -> list[str]:
     return found
 
 
-def _untold(arms: Sequence[Arm]) -> list[str]:
-    options = untold_options(arms)
+def _untold(options: Sequence[str]) -> list[str]:
     if not options:
         return []
     more = f" and {len(options) - _NAMED_OPTIONS} more" if len(options) > _NAMED_OPTIONS else ""

@@ -124,7 +124,7 @@ def _failure(device: torch.device, *, estimate: Callable[[], int], trial: Callab
         with torch.random.fork_rng([device]):
             trial()
     except RuntimeError as error:
-        if not says_too_little_memory(error):
+        if not _says_too_little_memory(error):
             raise
         return f"{free / _GIB:.1f} GiB were free"
     finally:
@@ -132,7 +132,7 @@ def _failure(device: torch.device, *, estimate: Callable[[], int], trial: Callab
     return None
 
 
-def says_too_little_memory(error: RuntimeError) -> bool:
+def _says_too_little_memory(error: RuntimeError) -> bool:
     """Whether a CUDA device had too little: torch says so in a class of its own, its libraries only in words."""
     return isinstance(error, torch.cuda.OutOfMemoryError) or any(words in str(error) for words in _TOO_LITTLE_MEMORY)
 

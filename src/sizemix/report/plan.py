@@ -183,7 +183,8 @@ def plan_figure(plan: SizePlan, *, title: str) -> Figure:
         mean = shares @ np.array(sizes)
         below.step(edges, [*mean, mean[-1]], where="post", color="#0b6e99", label="mean side")
         below.axhline(plan.inputs.base_size, color="#8c8c8c", linestyle="--", label="base size")
-        below.set(xlabel="epoch", ylabel="pixels", ylim=(0, None))
+        highest = max(*mean, plan.inputs.base_size)
+        below.set(xlabel="epoch", ylabel="pixels", ylim=(0, 1.15 * highest))
         below.xaxis.get_major_locator().set_params(integer=True)
         below.legend(frameon=False, loc="lower right", ncols=2)
         return figure

@@ -112,16 +112,6 @@ class RunFolder:
             raise UserError(f"expected a run folder with a config.yaml, got {path}; runs stand under outputs/.")
         return folder
 
-    def _never_began(self) -> bool:
-        return self.failure_file.exists() and not any(
-            place.exists() for place in (self.plan_csv, self.metrics_csv, self.checkpoints)
-        )
-
-    def _forget(self) -> None:
-        found_out = (self.split_csv, self.broken_csv, self.fitting_csv, self.step_seconds_csv)
-        for file in (*found_out, self.failure_file, self.config_file):
-            file.unlink(missing_ok=True)
-
     @property
     def finished(self) -> bool:
         """Whether the run has been evaluated and summarised."""
@@ -153,3 +143,12 @@ class RunFolder:
         """Writes the final figures, which marks the run as finished."""
         text = json.dumps(summary, indent=2) + "\n"
         write_atomically(self.summary_file, lambda file: file.write(text.encode()))
+
+    def _never_began(self) -> bool:
+        begun = (self.plan_csv, self.metrics_csv, self.checkpoints)
+        return self.failure_file.exists() and not any(place.exists() for place in begun)
+
+    def _forget(self) -> None:
+        found_out = (self.split_csv, self.broken_csv, self.fitting_csv, self.step_seconds_csv)
+        for file in (*found_out, self.failure_file, self.config_file):
+            file.unlink(missing_ok=True)

@@ -32,10 +32,10 @@ from sizemix.runs.metrics import MetricsCsv
 from sizemix.sizes.schedule import SizeSchedule
 from sizemix.training.callbacks import finetuning_of, run_callbacks
 from sizemix.training.classifier import ImageClassifier
-from sizemix.training.compilation import WITH_CUDA_GRAPHS, check_cuda_graphs, compile_for_sizes
+from sizemix.training.compilation import check_cuda_graphs, compile_for_sizes
 from sizemix.training.cost_cache import CostBySize
 from sizemix.training.images import open_dataset, rank_before_training, serve
-from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, TIMM, instantiate, plain, without
+from sizemix.training.instantiate import NOT_THE_ARCHITECTURE, TIMM, WITH_CUDA_GRAPHS, instantiate, plain, without
 from sizemix.training.launch import check_started, cluster_environment
 from sizemix.training.matching import kept_step_seconds, with_matched_length
 from sizemix.training.measured_steps import steps_on_device
@@ -189,7 +189,8 @@ def _network(
     cost = CostBySize(training_flops(net, sizes, name=name), measure=lambda more: training_flops(net, more, name=name))
     check_logits(net, sizes[0], num_classes=num_classes, name=name)
     if settings.get("compile"):
-        compile_for_sizes(net, sizes, cuda_graphs=settings.compile == WITH_CUDA_GRAPHS)
+        compiled_at = {*schedule.image_sizes, config.evaluation.val_size}
+        compile_for_sizes(net, compiled_at, cuda_graphs=settings.compile == WITH_CUDA_GRAPHS)
     return net, cost
 
 

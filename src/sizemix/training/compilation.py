@@ -1,6 +1,6 @@
 """Compiles a network once for each image size, with CUDA graphs where that is asked for."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 
 import pytorch_lightning as pl
@@ -8,11 +8,10 @@ import torch
 from torch import nn
 
 from sizemix.errors import UserError
+from sizemix.training.instantiate import WITH_CUDA_GRAPHS
 
-WITH_CUDA_GRAPHS = "reduce-overhead"  # torch.compile's name for it
 
-
-def compile_for_sizes(net: nn.Module, image_sizes: Sequence[int], *, cuda_graphs: bool) -> None:
+def compile_for_sizes(net: nn.Module, image_sizes: Collection[int], *, cuda_graphs: bool) -> None:
     """Compiles a network in place, one static shape for each size.
 
     torch stops compiling silently after a few shapes; the limit is raised to what the sizes need (each in train and

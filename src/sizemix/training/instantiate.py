@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from sizemix.errors import UserError
 
 TIMM = "sizemix.models.backbone.build_backbone"  # the _target_ of all shipped models
+WITH_CUDA_GRAPHS = "reduce-overhead"  # of model.compile; torch.compile's name for it
 NOT_THE_ARCHITECTURE = ("compile", "pretrained", "checkpoint")  # options of the model group that change no layer
 
 
